@@ -1,0 +1,55 @@
+// Builds what is stale: the kernels (C++ to WebAssembly), the library (dist/), the page (dist/web).
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+
+interface Step {
+  name: string;
+  /** Files whose bytes decide whether the step must run again. */
+  inputs: string[];
+  output: string;
+  command: string;
+  args: string[];
+}
+
+const steps: Step[] = [
+  {
+    name: 'kernels',
+    inputs: ['src/backends/kernels/**/*.{cpp,h}', 'scripts/build-kernels.ts'],
+    output: 'dist/kernels/kernels.wasm',
+    command: 'node',
+    args: ['scripts/build-kernels.ts'],
+  },
+  {
+    name: 'library',
+    inputs: ['src/**/*.ts', 'tsconfig*.json'],
+    output: 'dist/index.js',
+    command: 'tsc',
+    args: ['-p', 'tsconfig.build.json'],
+  },
+  {
+    name: 'page',
+    inputs: ['src/web/**/*', 'src/server/wire.ts', 'vite.config.ts'],
+    output: 'dist/web/index.html',
+    command: 'vite',
+    args: ['build', '--logLevel', 'warn'],
+  },
+];
+
+for (const step of steps) {
+  const hash = createHash('sha256');
+  const inputs = [...new Set([...step.inputs, 'package-lock.json'].flatMap(pattern => globSync(pattern)))].sort();
+  for (const path of inputs) if (/\.[a-z0-9]+$/i.test(path)) hash.update(path).update('\0').update(readFileSync(path));
+  const digest = hash.digest('hex');
+  const stamp = `dist/.stamps/${step.name}`;
+  if (existsSync(step.output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) continue;
+  const start = performance.now();
+  const { status } = spawnSync(step.command, step.args, { stdio: 'inherit' });
+  if (status !== 0) {
+    console.error(`Building the ${step.name} failed: ${step.command} ${step.args.join(' ')}`);
+    process.exit(status ?? 1);
+  }
+  mkdirSync('dist/.stamps', { recursive: true });
+  writeFileSync(stamp, digest);
+  console.log(`Built the ${step.name} in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+}

@@ -1,0 +1,110 @@
+// The one door to arithmetic. A layer, a head or an expert is no word here beyond the shapes of the operations.
+import type { DType } from '../checkpoint/dtype.ts';
+
+/** A handle; the numbers live on the backend. Activations are F32, weights are in their file's own block format. */
+export interface Tensor {
+  readonly dtype: DType;
+  /** Outermost dimension first. */
+  readonly shape: readonly number[];
+}
+
+/**
+ * T tokens of any number of sequences, prefill and decode mixed. There is no mask: key j is visible to query i iff they are of
+ * the same sequence, j ≤ i and, on chunked layers, ⌊j/C⌋ = ⌊i/C⌋. Within a batch a sequence's positions ascend by one, and
+ * start at the sequence's length in the cache.
+ */
+export interface Batch {
+  readonly tokens: Int32Array;
+  readonly positions: Int32Array;
+  readonly sequences: Int32Array;
+  /** Indices into the batch of the rows whose logits are wanted. */
+  readonly logitRows: Int32Array;
+}
+
+/** Copies bytes `[offset, offset + into.length)` of a tensor's file form to `into`, which lies in the backend's own memory. */
+export type Fill = (into: Uint8Array, offset: number) => Promise<void>;
+
+export interface CacheShape {
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Per layer: the chunk length C of a layer that attends within chunks, or null where a layer sees the whole context. */
+  readonly chunks: readonly (number | null)[];
+  /** Positions a sequence may hold. */
+  readonly maxTokens: number;
+  /** Sequences that may live at once; ids are 0 … maxSequences − 1. */
+  readonly maxSequences: number;
+  /** Most tokens one batch brings. A chunked layer keeps C + maxBatch positions, never more. */
+  readonly maxBatch: number;
+}
+
+/** Keys and values of past tokens. Memory grows with use, in pages, and is returned on truncate. */
+export interface KVCache extends Disposable {
+  readonly shape: CacheShape;
+  /** Stores one layer's keys and values, [T, kvHeads, headDim] each, at the batch's positions. */
+  append(layer: number, keys: Tensor, values: Tensor, batch: Batch): void;
+  /** Positions the sequence holds. */
+  length(sequence: number): number;
+  /**
+   * Rewinds a sequence to `length` positions (0 frees it) and returns the length it now has. That is `length`, or the start of
+   * `length`'s chunk where a chunked layer no longer holds the keys before `length`: compute on from the returned position.
+   */
+  truncate(sequence: number, length: number): number;
+  /** Bytes held now. */
+  readonly bytes: number;
+}
+
+/** What a backend has done since it was made, for statistics. */
+export interface Counters {
+  /** Bytes of weights read by matrix products. */
+  weightBytes: number;
+  /** Multiply-adds of matrix products. */
+  multiplyAdds: number;
+}
+
+/**
+ * Every operation enqueues and returns at once; only `read` waits. A row of a result depends on that row's inputs alone and not
+ * on the rows beside it, bit for bit. Shapes are checked by the caller (weights.ts), once.
+ */
+export interface Backend extends AsyncDisposable {
+  readonly name: 'reference' | 'wasm' | 'native' | 'webgpu';
+  readonly threads: number;
+  readonly counters: Readonly<Counters>;
+  /** Bytes held for weights, caches and activations together. */
+  readonly memoryBytes: number;
+
+  /** Makes a weight and fills it from its file's bytes: whole, in ascending pieces, straight into the backend's memory. */
+  upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor>;
+  /** Replaces x[index] of an uploaded [n, out, in] tensor: one expert's slot. */
+  write(x: Tensor, index: number, fill: Fill): Promise<void>;
+  /** Runs what is enqueued and copies the numbers out. */
+  read(x: Tensor): Promise<Float32Array>;
+  /** Frees every activation made inside `run`, also when it throws. */
+  step<T>(run: () => Promise<T>): Promise<T>;
+  createCache(shape: CacheShape): KVCache;
+
+  /** Rows `tokens` of a [vocab, dim] table, any weight format: [T, dim]. */
+  embed(table: Tensor, tokens: Int32Array): Tensor;
+  /** [T, in] · [out, in]ᵀ = [T, out]. */
+  matmul(x: Tensor, weight: Tensor): Tensor;
+  /** x / √(mean x² + eps) · weight over the last axis; no weight means 1. */
+  rmsNorm(x: Tensor, weight: Tensor | null, eps: number): Tensor;
+  /** Rotates adjacent pairs (2j, 2j+1) of [T, heads, headDim] by positions[t] · frequencies[j]. */
+  rope(x: Tensor, frequencies: Tensor, positions: Int32Array): Tensor;
+  /** softmax(q·kᵀ/√headDim)·v over the visible keys of `cache`'s layer: [T, heads, headDim], kvHeads shared by groups of heads. */
+  attention(q: Tensor, cache: KVCache, layer: number, batch: Batch): Tensor;
+  /** The k largest of each row, first index first on ties. Ids are I32 [T, k], values F32 [T, k]. */
+  topK(x: Tensor, k: number): { ids: Tensor; values: Tensor };
+  /** Row t uses experts[slots[t]] of [n, out, in]; slot −1 gives zeros. `slots` is I32 [T, 1]. */
+  expertMatmul(x: Tensor, experts: Tensor, slots: Tensor): Tensor;
+  /** silu(gate) ⊙ up. */
+  swiglu(gate: Tensor, up: Tensor): Tensor;
+  sigmoid(x: Tensor): Tensor;
+  /** a + scale · b. */
+  add(a: Tensor, b: Tensor, scale?: number): Tensor;
+  /** Row t times perRow[t]. */
+  scaleRows(x: Tensor, perRow: Tensor | Float32Array): Tensor;
+  gatherRows(x: Tensor, rows: Int32Array): Tensor;
+  /** The same numbers in another shape; one dimension may be −1. */
+  reshape(x: Tensor, shape: readonly number[]): Tensor;
+}
