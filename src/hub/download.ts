@@ -1,0 +1,175 @@
+// One file into the cache: resumed by range, checked by hash, and never under its final name before that.
+import { createHash, type Hash } from 'node:crypto';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { fileUrl, type RepoFile, type RepoInfo } from './api.ts';
+import { cachePaths, lengthOf, linkToBlob } from './cache.ts';
+import { HubError } from './errors.ts';
+import { get, type HttpOptions, retrying } from './http.ts';
+import { acquireLock, type Lock } from './lock.ts';
+
+export interface DownloadOptions extends HttpOptions {
+  /** Bytes of the file that are here; `checking` while what an earlier download left is hashed. */
+  readonly onProgress?: (bytes: number, phase: 'checking' | 'downloading') => void;
+  /** Another process is downloading the same file. */
+  readonly onWait?: () => void;
+}
+
+/** Bytes of a file that an earlier, broken download left. */
+export const incompleteBytes = async (cache: string, repo: string, file: RepoFile): Promise<number> =>
+  (await lengthOf(incompletePath(cachePaths(cache, repo).blob(file.hash.hex)))) ?? 0;
+
+/** Other tools append to `<hash>.incomplete` under locks we cannot take; a name of our own keeps both safe. */
+const incompletePath = (blob: string): string => `${blob}.maverick.incomplete`;
+
+/**
+ * Puts a file of a commit into the cache and returns its path under snapshots/. Does nothing when it is there already.
+ * @throws HubError: `integrity` when the bytes are wrong twice; the kinds of `retrying` and `get`.
+ */
+export async function download(repo: RepoInfo, file: RepoFile, options: DownloadOptions): Promise<string> {
+  const paths = cachePaths(options.settings.cache, repo.repo);
+  const blob = paths.blob(file.hash.hex);
+  const snapshot = paths.snapshot(repo.commit, file.path);
+  if ((await lengthOf(blob)) !== file.bytes) {
+    await using lock = await acquireLock(paths.lock(file.hash.hex), options);
+    // Another process may have finished it while this one waited.
+    if ((await lengthOf(blob)) !== file.bytes) await fetchBlob(repo, file, blob, lock, options);
+  }
+  options.onProgress?.(file.bytes, 'downloading');
+  if ((await lengthOf(snapshot)) !== file.bytes) await linkToBlob(blob, snapshot);
+  return snapshot;
+}
+
+async function fetchBlob(
+  repo: RepoInfo,
+  file: RepoFile,
+  blob: string,
+  lock: Lock,
+  options: DownloadOptions,
+): Promise<void> {
+  const incomplete = incompletePath(blob);
+  const what = `hf:${repo.repo}:${file.path}`;
+  await mkdir(dirname(blob), { recursive: true });
+  for (let spoiled = 0; ; spoiled++) {
+    const digest = await fetchAll(what, repo, file, incomplete, options);
+    if (digest === file.hash.hex) break;
+    await rm(incomplete, { force: true });
+    if (spoiled === 1)
+      throw new HubError(
+        'integrity',
+        `${what}: twice the bytes that came are not those the hub promised (${file.hash.kind} ${digest}, promised ${file.hash.hex}). They were deleted; something on the way (a proxy, a mirror) changes files.`,
+      );
+    options.onRetry?.({ reason: 'wrong bytes came', waitMs: 0, attempt: 1, attempts: 2 });
+  }
+  if (!(await lock.held()))
+    throw new HubError(
+      'disk',
+      `${what}: another process took this download over while this one slept. Run the command again.`,
+    );
+  await rename(incomplete, blob);
+}
+
+/** Fetches what is missing of the file and returns the hash of all of it. */
+async function fetchAll(
+  what: string,
+  repo: RepoInfo,
+  file: RepoFile,
+  incomplete: string,
+  options: DownloadOptions,
+): Promise<string> {
+  await using out = await open(incomplete, 'a+').then(async handle => {
+    await handle.close();
+    return open(incomplete, 'r+'); // unlike 'a+', writes where it is told
+  });
+  let { hash, bytes } = await hashKept(out, file, options);
+  await retrying(what, options, async (watch, progress) => {
+    if (bytes === file.bytes) return;
+    const range: Record<string, string> = bytes > 0 ? { range: `bytes=${bytes}-` } : {};
+    const url = fileUrl(options.settings.endpoint, repo, file.path);
+    const response = await get(what, url, options, watch, range);
+    const start = rangeStart(response);
+    if (start !== bytes) {
+      if (start !== 0)
+        throw new HubError(
+          'refused',
+          `${what}: the hub sent bytes from ${start} on where ${bytes} was asked for. Check HF_ENDPOINT.`,
+        );
+      await out.truncate(0); // the server knows no ranges
+      bytes = 0;
+      hash = newHash(file);
+    }
+    for await (const chunk of response.body ?? []) {
+      watch.alive();
+      if (bytes + chunk.length > file.bytes) {
+        // Whatever follows the promised length is not the file.
+        await response.body?.cancel().catch(() => undefined);
+        await out.truncate(0);
+        bytes = 0;
+        hash = newHash(file);
+        throw new HubError(
+          'integrity',
+          `${what}: the hub sent more than the ${file.bytes} bytes it promised. Check HF_ENDPOINT.`,
+        );
+      }
+      await writeAll(out, chunk, bytes, what);
+      hash.update(chunk);
+      bytes += chunk.length;
+      progress();
+      options.onProgress?.(bytes, 'downloading');
+    }
+    if (bytes < file.bytes) throw new TypeError('terminated: the connection ended early');
+  });
+  await out.sync();
+  return hash.digest('hex');
+}
+
+function newHash(file: RepoFile): Hash {
+  if (file.hash.kind === 'sha256') return createHash('sha256');
+  return createHash('sha1').update(`blob ${file.bytes}\0`); // how git names a file's content
+}
+
+async function hashKept(
+  handle: FileHandle,
+  file: RepoFile,
+  options: DownloadOptions,
+): Promise<{ hash: Hash; bytes: number }> {
+  const hash = newHash(file);
+  const { size } = await handle.stat();
+  if (size > file.bytes) {
+    await handle.truncate(0);
+    return { hash, bytes: 0 };
+  }
+  const buffer = new Uint8Array(1 << 20);
+  let bytes = 0;
+  while (bytes < size) {
+    options.signal?.throwIfAborted();
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, bytes);
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    bytes += bytesRead;
+    options.onProgress?.(bytes, 'checking');
+  }
+  return { hash, bytes };
+}
+
+/** The offset in the file at which the body of the answer begins. */
+function rangeStart(response: Response): number {
+  if (response.status !== 206) return 0;
+  const start = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
+  return start === undefined ? -1 : Number(start);
+}
+
+async function writeAll(out: FileHandle, chunk: Uint8Array, position: number, what: string): Promise<void> {
+  try {
+    for (let written = 0; written < chunk.length; )
+      written += (await out.write(chunk, written, chunk.length - written, position + written)).bytesWritten;
+  } catch (cause) {
+    const reason =
+      cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC' ? 'the disk is full' : String(cause);
+    throw new HubError(
+      'disk',
+      `${what}: writing to the cache failed: ${reason}. Free some space or set HF_HOME to another disk; what has arrived is kept.`,
+      { cause },
+    );
+  }
+}
