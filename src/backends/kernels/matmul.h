@@ -1,0 +1,80 @@
+// Products of matrices stored in any block format with rows of activations: what the rest of the kernels may call.
+//
+// Every function marked "team" is called by all threads of a team with the same arguments; each call takes pieces of the work
+// until none is left, so a slow core does less. Nothing waits inside: results may be read after the caller's barrier. A result
+// row depends on its own inputs alone, bit for bit: not on the team, nor on the number or order of the rows beside it.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+/** The threads that carry out one operation. `ticket` counts the pieces taken; it must be 0 when the operation starts. */
+struct Team {
+  int thread;
+  int threads;
+  int* ticket;
+};
+
+/** Storage formats, by their id in GGUF (src/checkpoint/dtype.ts). */
+enum Format : int {
+  F32 = 0,
+  F16 = 1,
+  BF16 = 30,
+  Q4_0 = 2,
+  Q4_1 = 3,
+  Q5_0 = 6,
+  Q5_1 = 7,
+  Q8_0 = 8,
+  Q2_K = 10,
+  Q3_K = 11,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  IQ3_XXS = 18,
+  IQ4_NL = 20,
+  IQ3_S = 21,
+  IQ4_XS = 23,
+};
+
+/** Bytes of `n` stored numbers, a whole number of blocks; 0 for a format not in the list. */
+size_t row_bytes(int format, int n);
+
+/** Whether a product with this format takes activations as `quantize_rows` makes them (else: plain F32 rows). */
+bool uses_q8(int format);
+
+/**
+ * Bytes of one row of `n` quantized activations, n a multiple of 32. `rows` rows take rows · q8_row_bytes(n) bytes, 16-byte
+ * aligned. They are one thing: the blocks of all rows are interleaved, so neither a row nor a range of them can be cut out.
+ */
+size_t q8_row_bytes(int n);
+
+/**
+ * Team. Rounds x [rows, n] to 8 bits in blocks of 32, one scale each: one form for all quantized weight formats. The largest
+ * magnitude of a block becomes 127; a block with an infinity or NaN makes every product with it NaN.
+ */
+void quantize_rows(const float* x, int rows, int n, void* q8, Team team);
+
+/**
+ * Team. y [rows, out] = x · wᵀ, w [out, in] in `format` as in a file, any alignment. x is F32 [rows, in], or for a format that
+ * `uses_q8`, what `quantize_rows(…, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
+ */
+void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team);
+
+/** Bytes of scratch that `expert_matmul` needs, 16-byte aligned. */
+size_t expert_scratch_bytes(int experts, int rows, int threads);
+
+/**
+ * Team. Row t of y is row t of x times matrix slots[t] of w [experts, out, in]; a slot outside 0 … experts − 1 gives zeros. The
+ * rows of one expert are gathered, so that its weights are read once.
+ */
+void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int rows, const int* slots,
+                   float* y, void* scratch, Team team);
+
+/** The n numbers of one stored row (n a whole number of blocks), equal to the reference decoder's but for rounding. */
+void dequantize_row(int format, const void* row, int n, float* out);
+
+/**
+ * The relaxed dot product has two lowerings on x86, equal in result: one instruction, or three. Times one run of the kernel that
+ * suits each (`form` 0: sums of 16 bits, 1: of 32 bits); the host calls it at start and keeps the faster with `choose_dot`.
+ */
+void measure_dot(int form, int iterations);
+void choose_dot(int form);
