@@ -1,0 +1,200 @@
+// Keys and values of past tokens: per layer and sequence a ring of pages that are made when first used.
+import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
+
+/** Positions of a page. */
+const pageLength = 64;
+
+/** [kvHeads, positions of the page, headDim] each, so that one head's keys are rows that follow each other. */
+interface Page {
+  readonly keys: Float32Array;
+  readonly values: Float32Array;
+  readonly length: number;
+}
+
+/** One layer of one sequence holds the positions [start, end), position p in slot p mod capacity. */
+interface Ring {
+  start: number;
+  end: number;
+  readonly pages: (Page | undefined)[];
+}
+
+/** A stretch of consecutive positions within one page, from the page's slot `at` on. */
+export type VisitKeys = (page: Page, at: number, count: number, position: number) => void;
+
+export class ReferenceCache implements KVCache {
+  readonly shape: CacheShape;
+  bytes = 0;
+  private readonly rings: Ring[][]; // [layer][sequence]
+  private readonly floats: (x: Tensor) => Float32Array;
+  private readonly onDispose: (cache: ReferenceCache) => void;
+  private disposed = false;
+
+  constructor(shape: CacheShape, floats: (x: Tensor) => Float32Array, onDispose: (cache: ReferenceCache) => void) {
+    for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
+      if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
+        throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
+    if (shape.chunks.length !== shape.layers)
+      throw new RangeError(
+        `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
+      );
+    for (const chunk of shape.chunks)
+      if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
+        throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
+    this.shape = shape;
+    this.floats = floats;
+    this.onDispose = onDispose;
+    this.rings = Array.from({ length: shape.layers }, () =>
+      Array.from({ length: shape.maxSequences }, () => ({ start: 0, end: 0, pages: [] })),
+    );
+  }
+
+  append(layer: number, keys: Tensor, values: Tensor, batch: Batch): void {
+    const { kvHeads, headDim, maxTokens, maxBatch } = this.shape;
+    const tokens = batch.positions.length;
+    const k = this.floats(keys);
+    const v = this.floats(values);
+    const wanted = tokens * kvHeads * headDim;
+    if (k.length !== wanted || v.length !== wanted)
+      throw new RangeError(
+        `Keys [${keys.shape}] and values [${values.shape}] must be [${tokens}, ${kvHeads}, ${headDim}] each.`,
+      );
+    if (tokens > maxBatch)
+      throw new RangeError(
+        `A batch of ${tokens} tokens exceeds the cache's ${maxBatch}; cut it, or make the cache for more.`,
+      );
+    const ends = new Map<number, number>();
+    for (let t = 0; t < tokens; t++) {
+      const sequence = batch.sequences[t]!;
+      const position = batch.positions[t]!;
+      const next = ends.get(sequence) ?? this.ring(layer, sequence).end;
+      if (position !== next)
+        throw new RangeError(
+          `Sequence ${sequence} goes on at position ${next} in layer ${layer}; the batch brings position ${position}. Append in order, or truncate first.`,
+        );
+      if (position >= maxTokens)
+        throw new RangeError(
+          `Position ${position} of sequence ${sequence} exceeds the cache's ${maxTokens} tokens; truncate it, or make the cache for more.`,
+        );
+      ends.set(sequence, position + 1);
+    }
+    const capacity = this.capacity(layer);
+    for (let t = 0; t < tokens; t++) {
+      const ring = this.ring(layer, batch.sequences[t]!);
+      const slot = batch.positions[t]! % capacity;
+      const page = this.page(ring, Math.floor(slot / pageLength), capacity);
+      for (let head = 0; head < kvHeads; head++) {
+        const from = (t * kvHeads + head) * headDim;
+        const to = (head * page.length + (slot % pageLength)) * headDim;
+        page.keys.set(k.subarray(from, from + headDim), to);
+        page.values.set(v.subarray(from, from + headDim), to);
+      }
+      ring.end++;
+      ring.start = Math.max(ring.start, ring.end - capacity);
+    }
+  }
+
+  /** Positions that every layer holds; while a batch is under way, layers already computed hold more. */
+  length(sequence: number): number {
+    return Math.min(...this.rings.map((_, layer) => this.ring(layer, sequence).end));
+  }
+
+  truncate(sequence: number, length: number): number {
+    const now = Math.max(...this.rings.map((_, layer) => this.ring(layer, sequence).end));
+    if (!Number.isSafeInteger(length) || length < 0 || length > now)
+      throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
+    const kept = this.rings.reduce((kept, _, layer) => {
+      const chunk = this.shape.chunks[layer]!;
+      if (chunk === null) return kept;
+      const chunkStart = Math.floor(length / chunk) * chunk;
+      return this.ring(layer, sequence).start > chunkStart ? Math.min(kept, chunkStart) : kept;
+    }, length);
+    // Chunks of different lengths: the new position may lie in an even older chunk of another layer.
+    if (kept < length) return this.truncate(sequence, kept);
+    for (let layer = 0; layer < this.rings.length; layer++) {
+      const ring = this.ring(layer, sequence);
+      ring.end = Math.min(ring.end, length);
+      ring.start = Math.min(ring.start, ring.end);
+      this.freeUnused(ring, this.capacity(layer));
+    }
+    return length;
+  }
+
+  /**
+   * Visits the keys and values of positions [from, to) in ascending order.
+   * @throws RangeError when the layer does not hold all of them.
+   */
+  visit(layer: number, sequence: number, from: number, to: number, visit: VisitKeys): void {
+    const ring = this.ring(layer, sequence);
+    if (from < ring.start || to > ring.end)
+      throw new RangeError(
+        `Layer ${layer} holds positions ${ring.start} to ${ring.end} of sequence ${sequence}; attention needs ${from} to ${to}. Append the batch first.`,
+      );
+    const capacity = this.capacity(layer);
+    for (let position = from; position < to; ) {
+      const slot = position % capacity;
+      const page = ring.pages[Math.floor(slot / pageLength)]!;
+      const at = slot % pageLength;
+      const count = Math.min(page.length - at, to - position);
+      visit(page, at, count, position);
+      position += count;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.bytes = 0;
+    this.rings.length = 0;
+    this.onDispose(this);
+  }
+
+  /** Slots of a layer's ring. */
+  private capacity(layer: number): number {
+    const { chunks, maxTokens, maxBatch } = this.shape;
+    const chunk = chunks[layer]!;
+    return chunk === null ? maxTokens : Math.min(maxTokens, chunk + maxBatch);
+  }
+
+  private ring(layer: number, sequence: number): Ring {
+    if (this.disposed) throw new Error('This cache was disposed; make another with createCache.');
+    const ring = this.rings[layer]?.[sequence];
+    if (ring) return ring;
+    const { layers, maxSequences } = this.shape;
+    throw new RangeError(
+      this.rings[layer]
+        ? `Sequence ${sequence} is none of the cache's 0 … ${maxSequences - 1}.`
+        : `Layer ${layer} is none of the cache's 0 … ${layers - 1}.`,
+    );
+  }
+
+  private page(ring: Ring, index: number, capacity: number): Page {
+    const existing = ring.pages[index];
+    if (existing) return existing;
+    const { kvHeads, headDim } = this.shape;
+    const length = Math.min(pageLength, capacity - index * pageLength);
+    const size = kvHeads * length * headDim;
+    const page = { keys: new Float32Array(size), values: new Float32Array(size), length };
+    ring.pages[index] = page;
+    this.bytes += 8 * size;
+    return page;
+  }
+
+  private freeUnused(ring: Ring, capacity: number): void {
+    const held = ring.end - ring.start;
+    ring.pages.forEach((page, index) => {
+      if (!page) return;
+      // On the ring of slots: from the first held slot on to the page, and from the page's start on to the first held slot.
+      const toPage = (((index * pageLength - ring.start) % capacity) + capacity) % capacity;
+      const toHeld = (((ring.start - index * pageLength) % capacity) + capacity) % capacity;
+      if (held > 0 && (toPage < held || toHeld < page.length)) return;
+      this.bytes -= page.keys.byteLength + page.values.byteLength;
+      ring.pages[index] = undefined;
+    });
+  }
+}
+
+/** The cache as one of ours. */
+export function asReferenceCache(cache: KVCache): ReferenceCache {
+  if (cache instanceof ReferenceCache) return cache;
+  throw new TypeError('This cache was made by another backend; make it with the createCache of this one.');
+}

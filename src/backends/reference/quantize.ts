@@ -1,0 +1,116 @@
+// Simple encoders, and random blocks of every format: for tests and for models that mean nothing.
+import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
+import { dequantize } from './dequantize.ts';
+import { toBfloat, toHalf } from './half.ts';
+import { gaussian, seededRandom } from './random.ts';
+
+/** The formats with an encoder here: those where rounding to the nearest is all there is to it. */
+export type SimpleDType = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q8_0';
+
+/**
+ * Encodes `values`, whole blocks of them, each block by itself.
+ * @throws RangeError when they are not a whole number of blocks.
+ */
+export function quantize(dtype: SimpleDType, values: Float32Array): Uint8Array {
+  const bytes = new Uint8Array(byteLengthOf(dtype, values.length));
+  const view = new DataView(bytes.buffer);
+  const { blockSize, blockBytes } = formats[dtype];
+  for (let from = 0, at = 0; from < values.length; from += blockSize, at += blockBytes) {
+    const block = values.subarray(from, from + blockSize);
+    if (dtype === 'F32') view.setFloat32(at, block[0]!, true);
+    else if (dtype === 'F16') view.setUint16(at, toHalf(block[0]!), true);
+    else if (dtype === 'BF16') view.setUint16(at, toBfloat(block[0]!), true);
+    else if (dtype === 'Q4_0') encodeQ4_0(block, view, at);
+    else encodeQ8_0(block, view, at);
+  }
+  return bytes;
+}
+
+/** The value farthest from 0 becomes nibble 0, which stands for −8: so its sign decides the sign of the scale. */
+function encodeQ4_0(block: Float32Array, view: DataView, at: number): void {
+  const farthest = block.reduce((far, value) => (Math.abs(value) > Math.abs(far) ? value : far), 0);
+  const scale = farthest / -8;
+  view.setUint16(at, toHalf(scale), true);
+  const nibble = (value: number): number => (scale === 0 ? 8 : Math.min(15, Math.round(value / scale) + 8));
+  for (let j = 0; j < 16; j++) view.setUint8(at + 2 + j, nibble(block[j]!) | (nibble(block[j + 16]!) << 4));
+}
+
+function encodeQ8_0(block: Float32Array, view: DataView, at: number): void {
+  const scale = block.reduce((far, value) => Math.max(far, Math.abs(value)), 0) / 127;
+  view.setUint16(at, toHalf(scale), true);
+  for (let j = 0; j < 32; j++) view.setInt8(at + 2 + j, scale === 0 ? 0 : Math.round(block[j]! / scale));
+}
+
+/**
+ * Where a quantized format keeps the scale of a block, and its minimum with the ratio to the scale at which uniformly random
+ * bits average to 0.
+ */
+interface Scales {
+  readonly scale: number;
+  readonly minimum?: { readonly at: number; readonly ratio: number };
+}
+
+type QuantizedDType = Exclude<DType, 'F32' | 'F16' | 'BF16' | 'I32'>;
+
+const scalesOf: Readonly<Record<QuantizedDType, Scales>> = {
+  Q4_0: { scale: 0 },
+  Q4_1: { scale: 0, minimum: { at: 2, ratio: -7.5 } },
+  Q5_0: { scale: 0 },
+  Q5_1: { scale: 0, minimum: { at: 2, ratio: -15.5 } },
+  Q8_0: { scale: 0 },
+  Q2_K: { scale: 80, minimum: { at: 82, ratio: 1.5 } },
+  Q3_K: { scale: 108 },
+  Q4_K: { scale: 0, minimum: { at: 2, ratio: 7.5 } },
+  Q5_K: { scale: 0, minimum: { at: 2, ratio: 15.5 } },
+  Q6_K: { scale: 208 },
+  IQ4_NL: { scale: 0 },
+  IQ4_XS: { scale: 0 },
+  IQ3_S: { scale: 0 },
+  IQ3_XXS: { scale: 0 },
+};
+
+/**
+ * Random weights in a format's own blocks: mean about 0, standard deviation about `scale`, none far outside. Floats are normally
+ * distributed; quantized formats get random bits in all fields but the block's scale, which varies by ±20 % and in sign.
+ * @param random uniform in [0, 1), 32 bits (`seededRandom`).
+ * @param scale best within 1e-3 … 1e3: block scales are F16.
+ * @throws RangeError for I32, and when `elements` is not a whole number of blocks.
+ */
+export function randomBlocks(dtype: DType, elements: number, random: () => number, scale: number): Uint8Array {
+  if (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16')
+    return quantize(
+      dtype,
+      Float32Array.from({ length: elements }, () => scale * gaussian(random)),
+    );
+  if (dtype === 'I32') throw new RangeError('I32 holds ids; there are no random weights of it.');
+  return randomQuantized(dtype, elements, random, scale / unitDeviation(dtype));
+}
+
+function randomQuantized(dtype: QuantizedDType, elements: number, random: () => number, scale: number): Uint8Array {
+  const bytes = new Uint8Array(byteLengthOf(dtype, elements));
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (; at + 4 <= bytes.length; at += 4) view.setUint32(at, random() * 2 ** 32, true);
+  for (; at < bytes.length; at++) bytes[at] = random() * 256;
+  const { scale: scaleAt, minimum } = scalesOf[dtype];
+  for (let block = 0; block < bytes.length; block += formats[dtype].blockBytes) {
+    const blockScale = scale * (0.8 + 0.4 * random()) * (minimum || random() < 0.5 ? 1 : -1);
+    view.setUint16(block + scaleAt, toHalf(blockScale), true);
+    if (minimum) view.setUint16(block + minimum.at, toHalf(blockScale * minimum.ratio), true);
+  }
+  return bytes;
+}
+
+const unitDeviations = new Map<QuantizedDType, number>();
+
+/** The standard deviation of random blocks whose scale is about 1: measured once, which is simpler than deriving it. */
+function unitDeviation(dtype: QuantizedDType): number {
+  let deviation = unitDeviations.get(dtype);
+  if (deviation === undefined) {
+    const size = 256 * 64;
+    const values = dequantize(dtype, randomQuantized(dtype, size, seededRandom(1), 1), size);
+    deviation = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / size);
+    unitDeviations.set(dtype, deviation);
+  }
+  return deviation;
+}
