@@ -1,0 +1,186 @@
+// The server as a function from a request to a response: routes, checks that come before them, and errors in words.
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { cors } from 'hono/cors';
+import { type AccessOptions, createAccessCheck } from './access.ts';
+import { checkConversation, completeChat, streamChat } from './chat-completions.ts';
+import { complete, preparePrompts, streamCompletion } from './completions.ts';
+import { ApiError, asApiError } from './errors.ts';
+import { healthOf, wireModel } from './model-routes.ts';
+import type { Lease, Models } from './models.ts';
+import { BUILT_PAGE, pageFile } from './page.ts';
+import { wrongValue } from './parameters.ts';
+import { createRequestScopes, type RequestScope } from './request-scope.ts';
+import { parseChatRequest, parseCompletionRequest } from './requests.ts';
+import { eventStream } from './sse.ts';
+
+export interface AppOptions extends AccessOptions {
+  readonly models: Models;
+  /** Largest request body, bytes. Default 4 MiB. */
+  readonly maxBodyBytes?: number;
+  /** How long `/health` waits for the engine's answer, ms. Default 10,000. */
+  readonly healthTimeoutMs?: number;
+  /** Folder of the built page, ending with a slash. Default: dist/web. */
+  readonly pageFolder?: URL;
+  /** Aborted when the server stops: running answers end with an error. */
+  readonly stopping?: AbortSignal;
+  /** Told of every error that is the server's own fault (5xx), for a log. */
+  readonly onError?: (error: unknown, request: { readonly method: string; readonly path: string }) => void;
+}
+
+const SECURITY_HEADERS = {
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-embedder-policy': 'require-corp',
+};
+
+/** The API and the page over a registry of models. Pure request to response: no socket is opened. */
+export function createApp(options: AppOptions): Hono {
+  const { models, maxBodyBytes = 4 * 1024 * 1024, healthTimeoutMs = 10_000, pageFolder = BUILT_PAGE } = options;
+  const allow = createAccessCheck(options);
+  const openScope = createRequestScopes(options.stopping);
+  const created = Math.floor(Date.now() / 1000);
+  const app = new Hono();
+
+  const report = (error: unknown, method: string, path: string): ApiError => {
+    const shown = asApiError(error);
+    if (shown.status >= 500) options.onError?.(error, { method, path });
+    return shown;
+  };
+  app.onError((error, c) => report(error, c.req.method, c.req.path).toResponse());
+
+  app.use(async (c, next) => {
+    allow(c.req.header('host') ?? new URL(c.req.url).host, c.req.header('origin'));
+    await next();
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.res.headers.set(name, value);
+    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
+  });
+  if (options.allowedOrigins?.length) app.use('/v1/*', cors({ origin: [...options.allowedOrigins] }));
+  app.use(
+    bodyLimit({
+      maxSize: maxBodyBytes,
+      onError: () => {
+        throw new ApiError(
+          413,
+          'body_too_large',
+          `The body is larger than ${maxBodyBytes} bytes, the most this server takes.`,
+        );
+      },
+    }),
+  );
+
+  /** Answers with a model; whoever goes away, the lease and the scope end exactly once. */
+  async function answer(
+    request: { readonly model: string; readonly stream: boolean },
+    raw: Request,
+    respond: (lease: Lease, scope: RequestScope) => AsyncGenerator<unknown, void> | Promise<unknown>,
+  ): Promise<Response> {
+    const scope = openScope(raw.signal);
+    const { pathname } = new URL(raw.url);
+    let lease: Lease | null = null;
+    const end = () => {
+      scope.end();
+      lease?.[Symbol.dispose]();
+    };
+    const fail = (error: unknown): ApiError => {
+      const cause = scope.signal.aborted ? gone(scope.signal) : error;
+      if (!(cause instanceof ApiError)) void models.examine(request.model);
+      return report(cause, raw.method, pathname);
+    };
+    try {
+      lease = await models.acquire(request.model, scope.signal);
+      const body = respond(lease, scope);
+      if (Symbol.asyncIterator in body)
+        return eventStream(body, { abort: () => scope.abort(), end, toWire: error => fail(error).toWire() });
+      const response = Response.json(await body);
+      end();
+      return response;
+    } catch (error) {
+      const failure = fail(error);
+      end();
+      return failure.toResponse();
+    }
+  }
+
+  app.post('/v1/chat/completions', async c => {
+    const request = parseChatRequest(await readJson(c.req.raw));
+    return answer(request, c.req.raw, ({ chat }, { signal }) => {
+      checkConversation(chat, request);
+      return request.stream ? streamChat(chat, request, signal) : completeChat(chat, request, signal);
+    });
+  });
+
+  app.post('/v1/completions', async c => {
+    const request = parseCompletionRequest(await readJson(c.req.raw));
+    return answer(request, c.req.raw, ({ chat }, scope) => {
+      const prompts = preparePrompts(chat, request);
+      return request.stream ? streamCompletion(chat, request, prompts, scope) : complete(chat, request, prompts, scope);
+    });
+  });
+
+  app.get('/v1/models', async c =>
+    c.json({ object: 'list', data: (await models.list()).map(model => wireModel(model, created)) }),
+  );
+
+  app.post('/v1/models/load', async c => {
+    const body = await readJson(c.req.raw);
+    const id = (body as { model?: unknown } | null)?.model;
+    if (typeof id !== 'string') throw wrongValue('model', id, "the id of a model that '/v1/models' lists");
+    await models.preload(id);
+    return c.json(wireModel(await models.find(id), created), 202);
+  });
+
+  app.get('/v1/models/:id{.+}', async c => c.json(wireModel(await models.find(c.req.param('id')), created)));
+
+  app.get('/health', async c => {
+    const health = await healthOf(models, healthTimeoutMs);
+    return c.json(health, health.status === 'ok' ? 200 : 503);
+  });
+
+  app.get('*', async (c, next) =>
+    c.req.path.startsWith('/v1/') ? next() : ((await pageFile(c.req.path, pageFolder)) ?? next()),
+  );
+
+  app.notFound(c => {
+    const { method, path } = c.req;
+    const routes = app.routes.filter(route => route.method !== 'ALL' && route.path !== '/*');
+    const same = routes.filter(route => route.path === path);
+    const shown = path.length > 100 ? `${path.slice(0, 100)}…` : path;
+    if (same.length > 0) {
+      const methods = same.map(route => route.method).join(', ');
+      return new ApiError(405, 'method_not_allowed', `${shown} takes ${methods}; got ${method}.`, {
+        headers: { allow: methods },
+      }).toResponse();
+    }
+    const known = routes.map(route => `${route.method} ${route.path.replace('{.+}', '')}`).join(', ');
+    return new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`).toResponse();
+  });
+  return app;
+}
+
+/** What ended a request from outside: the client left (nobody will read this), or the server stops. */
+function gone(signal: AbortSignal): ApiError {
+  if (signal.reason instanceof ApiError) return signal.reason;
+  return new ApiError(400, 'request_aborted', 'The client ended the request before it was answered.');
+}
+
+async function readJson(request: Request): Promise<unknown> {
+  const type = request.headers.get('content-type') ?? '';
+  if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type))
+    throw new ApiError(
+      415,
+      'unsupported_media_type',
+      `The content type must be application/json; got ${type ? JSON.stringify(type.slice(0, 100)) : 'none'}. Send the header 'content-type: application/json'.`,
+    );
+  const text = await request.text().catch((error: Error) => {
+    throw new ApiError(400, 'incomplete_body', `The body could not be read to its end: ${error.message}`, {
+      cause: error,
+    });
+  });
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new ApiError(400, 'invalid_json', `The body is not JSON: ${(error as Error).message}.`, { cause: error });
+  }
+}

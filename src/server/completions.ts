@@ -1,0 +1,191 @@
+// POST /v1/completions: texts or tokens in, their continuations out; with `echo` and `logprobs` the prompt's own probabilities.
+import type { ChatModel } from '../engine/chat-types.ts';
+import type { FinishReason, GenerationStats } from '../engine/types.ts';
+import { checkRoom } from './chat-completions.ts';
+import { completionLogprobsWriter, largest, type ScoredToken } from './logprobs.ts';
+import { inParallel } from './parallel.ts';
+import { wrongValue } from './parameters.ts';
+import type { CompletionRequest } from './requests.ts';
+import { finishReasonOf, timingsOf, totalOf, usageOf } from './usage.ts';
+import type { WireCompletion, WireCompletionLogprobs } from './wire.ts';
+
+/** Prompts of one request that are computed at once; the engine batches them. */
+const PARALLEL_PROMPTS = 4;
+
+/** A prompt as the model will see it. */
+export interface Prompt {
+  readonly param: string;
+  readonly tokens: readonly number[];
+  /** Of `tokens`, how many were put in front (BOS) and are not echoed. */
+  readonly added: number;
+  /** What `echo` gives back. */
+  readonly text: string;
+}
+
+/**
+ * Tokens of every prompt, checked before anything is computed.
+ * @throws ApiError 400: an id past the vocabulary, nothing to continue, or no room in the context.
+ */
+export function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
+  const { tokenizer } = chat;
+  return request.prompts.map((prompt, index) => {
+    const param = request.prompts.length === 1 ? 'prompt' : `prompt[${index}]`;
+    const bos = typeof prompt === 'string' && tokenizer.bos !== null ? [tokenizer.bos] : [];
+    const tokens = typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt;
+    if (tokens.length === 0)
+      throw wrongValue(param, prompt, 'a text or tokens to continue, for this model has no token that begins a text');
+    const wrong = tokens.findIndex(token => token >= tokenizer.vocabSize);
+    if (wrong >= 0)
+      throw wrongValue(`${param}[${wrong}]`, tokens[wrong], `a token id from 0 to ${tokenizer.vocabSize - 1}`);
+    checkRoom(chat, tokens.length, param, Math.min(1, request.options.maxTokens));
+    const text = typeof prompt === 'string' ? prompt : tokenizer.decode(prompt, { special: 'show' });
+    return { param, tokens, added: bos.length, text };
+  });
+}
+
+interface Piece {
+  readonly index: number;
+  readonly text: string;
+  readonly logprobs: WireCompletionLogprobs | null;
+  readonly end: { readonly reason: FinishReason; readonly stats: GenerationStats } | null;
+}
+
+/** One prompt's pieces: the echo, then texts, then the end. */
+async function* continuePrompt(
+  chat: ChatModel,
+  request: CompletionRequest,
+  { tokens, added, text }: Prompt,
+  index: number,
+  signal: AbortSignal,
+): AsyncGenerator<Piece, void> {
+  const write = request.logprobs === null ? () => null : completionLogprobsWriter(chat.tokenizer, request.logprobs);
+  let promptMs = 0;
+  if (request.echo) {
+    const start = performance.now();
+    const scored =
+      request.logprobs === null ? [] : (await scorePrompt(chat, tokens, request.logprobs, signal)).slice(added);
+    promptMs = performance.now() - start;
+    yield { index, text, logprobs: write(scored), end: null };
+  }
+  if (request.options.maxTokens === 0) {
+    const stats = { cachedTokens: 0, generatedTokens: 0, queueMs: 0, decodeMs: 0 };
+    const end = { reason: 'length', stats: { ...stats, promptTokens: tokens.length, prefillMs: promptMs } } as const;
+    yield { index, text: '', logprobs: request.echo ? null : write([]), end };
+    return;
+  }
+  for await (const event of chat.complete(tokens, { ...request.options, signal })) {
+    if (event.type === 'text') yield { index, text: event.text, logprobs: write(event.tokens), end: null };
+    else if (event.reason === 'abort') throw signal.reason;
+    else yield { index, text: '', logprobs: null, end: event };
+  }
+}
+
+/** The probability of each token after its prefix; without alternatives nothing of vocabulary size leaves the engine. */
+async function scorePrompt(
+  { engine }: ChatModel,
+  tokens: readonly number[],
+  topLogprobs: number,
+  signal: AbortSignal,
+): Promise<ScoredToken[]> {
+  const scored: ScoredToken[] = [{ token: tokens[0]!, logprob: null, topLogprobs: [] }];
+  if (tokens.length === 1) return scored;
+  if (topLogprobs === 0) {
+    const scores = await engine.score(tokens, { signal });
+    scores.forEach((logprob, i) => {
+      scored.push({ token: tokens[i + 1]!, logprob, topLogprobs: [] });
+    });
+    return scored;
+  }
+  const rows = Array.from({ length: tokens.length - 1 }, (_, row) => row);
+  for await (const { row, logprobs } of engine.logprobs(tokens, { rows, signal })) {
+    const token = tokens[row + 1]!;
+    scored.push({ token, logprob: logprobs[token]!, topLogprobs: largest(logprobs, topLogprobs) });
+  }
+  return scored;
+}
+
+const piecesOf = (
+  chat: ChatModel,
+  request: CompletionRequest,
+  prompts: readonly Prompt[],
+  scope: { readonly signal: AbortSignal; abort(): void },
+) =>
+  inParallel(
+    prompts.map((prompt, index) => () => continuePrompt(chat, request, prompt, index, scope.signal)),
+    PARALLEL_PROMPTS,
+    () => scope.abort(),
+  );
+
+const envelope = (model: string) => ({
+  id: `cmpl-${crypto.randomUUID()}`,
+  object: 'text_completion' as const,
+  created: Math.floor(Date.now() / 1000),
+  model,
+});
+
+/** All completions in one object. `scope.abort` is called if one of several fails, to stop the others. */
+export async function complete(
+  chat: ChatModel,
+  request: CompletionRequest,
+  prompts: readonly Prompt[],
+  scope: { readonly signal: AbortSignal; abort(): void },
+): Promise<WireCompletion> {
+  const choices = prompts.map((_, index) => ({
+    index,
+    text: '',
+    logprobs: request.logprobs === null ? null : emptyLogprobs(request.logprobs),
+    finish_reason: null as ReturnType<typeof finishReasonOf> | null,
+  }));
+  const stats: GenerationStats[] = [];
+  for await (const piece of piecesOf(chat, request, prompts, scope)) {
+    const choice = choices[piece.index]!;
+    choice.text += piece.text;
+    if (piece.logprobs && choice.logprobs) append(choice.logprobs, piece.logprobs);
+    if (!piece.end) continue;
+    choice.finish_reason = finishReasonOf(piece.end.reason);
+    stats.push(piece.end.stats);
+  }
+  if (stats.length < prompts.length) throw new Error('a completion ended without saying why');
+  const total = totalOf(stats);
+  return { ...envelope(request.model), choices, usage: usageOf(total), timings: timingsOf(total, prompts.length) };
+}
+
+/** The completions in pieces, those of several prompts mixed; each piece's `index` says whose it is. */
+export async function* streamCompletion(
+  chat: ChatModel,
+  request: CompletionRequest,
+  prompts: readonly Prompt[],
+  scope: { readonly signal: AbortSignal; abort(): void },
+): AsyncGenerator<WireCompletion, void> {
+  const base = envelope(request.model);
+  const usage = request.includeUsage ? { usage: null } : {};
+  const stats: GenerationStats[] = [];
+  for await (const { index, text, logprobs, end } of piecesOf(chat, request, prompts, scope)) {
+    const finish_reason = end && finishReasonOf(end.reason);
+    if (end) stats.push(end.stats);
+    const timings = end ? { timings: timingsOf(end.stats) } : {};
+    yield { ...base, choices: [{ index, text, logprobs, finish_reason }], ...usage, ...timings };
+  }
+  if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(totalOf(stats)) };
+}
+
+interface GrowingLogprobs {
+  tokens: string[];
+  token_logprobs: (number | null)[];
+  top_logprobs: (Readonly<Record<string, number>> | null)[] | null;
+  text_offset: number[];
+}
+
+const emptyLogprobs = (topLogprobs: number): GrowingLogprobs => ({
+  tokens: [],
+  token_logprobs: [],
+  top_logprobs: topLogprobs === 0 ? null : [],
+  text_offset: [],
+});
+
+function append(to: GrowingLogprobs, piece: WireCompletionLogprobs): void {
+  for (const token of piece.tokens) to.tokens.push(token);
+  for (const logprob of piece.token_logprobs) to.token_logprobs.push(logprob);
+  for (const top of piece.top_logprobs ?? []) to.top_logprobs?.push(top);
+  for (const offset of piece.text_offset) to.text_offset.push(offset);
+}

@@ -1,0 +1,185 @@
+// A chat model that answers what a test scripts, one byte a token, and records what it was asked; for the server's and page's tests.
+import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
+import type { ChatEvent, Engine, FinishReason, ModelInfo, TokenEvent } from '../engine/types.ts';
+import type { Message, Tokenizer } from '../tokenizer/tokenizer.ts';
+
+export const BOS = 256;
+export const END = 257;
+const encoder = new TextEncoder();
+
+export interface FakeOptions {
+  readonly reply?: (messages: readonly Message[]) => string;
+  /** Pause before each token. */
+  readonly delayMs?: number;
+  readonly contextTokens?: number;
+  /** Throws this after so many tokens. */
+  readonly failAfter?: { readonly tokens: number; readonly error: Error };
+}
+
+export interface FakeChat extends ChatModel {
+  readonly calls: { readonly input: readonly Message[] | string | readonly number[]; readonly options: ChatOptions }[];
+  /** Answers that are being computed, that ended by the signal, and the most that ran at once. */
+  readonly counts: { running: number; aborted: number; most: number };
+  /** Makes the engine answer nothing any more. */
+  die(error: Error): void;
+  readonly isClosed: boolean;
+}
+
+export function createByteTokenizer(): Tokenizer {
+  const bytesOf = (token: number) =>
+    token < 256 ? Uint8Array.of(token) : encoder.encode(token === BOS ? '<|begin|>' : '<|end|>');
+  const tokenizer: Tokenizer = {
+    vocabSize: 258,
+    bos: BOS,
+    stopTokens: new Set([END]),
+    specialTokens: new Map([
+      ['<|begin|>', BOS],
+      ['<|end|>', END],
+    ]),
+    encode: text => Array.from(encoder.encode(text)),
+    decode(tokens, options) {
+      const stream = tokenizer.stream(options);
+      return Array.from(tokens, token => stream.push(token)).join('') + stream.end();
+    },
+    bytes: bytesOf,
+    stream({ special = 'skip' } = {}) {
+      const decoder = new TextDecoder();
+      return {
+        push: token => (token >= 256 && special === 'skip' ? '' : decoder.decode(bytesOf(token), { stream: true })),
+        end: () => decoder.decode(),
+      };
+    },
+  };
+  return tokenizer;
+}
+
+/** The log-probability the fake gives to a token: any fixed rule will do, as long as it differs between tokens. */
+export const fakeLogprob = (token: number): number => -(1 + token / 1000);
+
+export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
+  const { reply = () => 'Hello.', delayMs = 0, contextTokens = 4096, failAfter } = fake;
+  const tokenizer = createByteTokenizer();
+  const calls: FakeChat['calls'] = [];
+  const counts = { running: 0, aborted: 0, most: 0 };
+  let dead: Error | null = null;
+  let isClosed = false;
+
+  async function* answer(promptTokens: number, text: string, options: ChatOptions): AsyncGenerator<ChatEvent, void> {
+    const stopAt = (options.stop ?? []).map(stop => text.indexOf(stop)).filter(at => at >= 0);
+    const whole = stopAt.length > 0 ? text.slice(0, Math.min(...stopAt)) : text;
+    const room = Math.min(options.maxTokens ?? Number.POSITIVE_INFINITY, contextTokens - promptTokens);
+    const stream = tokenizer.stream();
+    let tokens: TokenEvent[] = [];
+    let generatedTokens = 0;
+    let reason: FinishReason = 'stop';
+    counts.running++;
+    counts.most = Math.max(counts.most, counts.running);
+    try {
+      for (const token of tokenizer.encode(whole)) {
+        if (dead) throw dead;
+        if (failAfter && generatedTokens === failAfter.tokens) throw failAfter.error;
+        if (generatedTokens >= room) {
+          reason = 'length';
+          break;
+        }
+        if (delayMs > 0) await new Promise(resolve => setTimeout(resolve, delayMs));
+        if (options.signal?.aborted) {
+          counts.aborted++;
+          reason = 'abort';
+          break;
+        }
+        generatedTokens++;
+        const topLogprobs = Array.from({ length: options.topLogprobs ?? 0 }, (_, i) => (token + i) % 256)
+          .map(top => ({ token: top, logprob: fakeLogprob(top) }))
+          .sort((a, b) => b.logprob - a.logprob);
+        tokens.push({ token, logprob: fakeLogprob(token), topLogprobs });
+        const piece = stream.push(token);
+        if (piece === '') continue;
+        yield { type: 'text', text: piece, tokens };
+        tokens = [];
+      }
+    } finally {
+      counts.running--;
+    }
+    const stats = { promptTokens, cachedTokens: 0, generatedTokens, queueMs: 0, prefillMs: 10, decodeMs: 20 };
+    yield { type: 'end', reason, stats };
+  }
+
+  const info: ModelInfo = {
+    path,
+    config: {
+      architecture: 'llama4',
+      layers: 1,
+      dim: 1,
+      heads: 1,
+      kvHeads: 1,
+      headDim: 1,
+      vocab: 258,
+      normEps: 1e-5,
+      contextLength: contextTokens,
+      experts: 0,
+      expertsPerToken: 0,
+      floorScale: 8192,
+      attnScale: 0,
+    },
+    backend: 'fake',
+    threads: 1,
+    contextTokens,
+    maxBatch: 512,
+    parameters: 1_000_000,
+    activeParameters: 500_000,
+    weightBytes: 2_000_000,
+    loadMs: 1,
+  };
+  const engine: Engine = {
+    info,
+    // biome-ignore lint/correctness/useYield: the server generates through the chat model only
+    async *generate() {
+      throw new Error('not used by the server');
+    },
+    async *logprobs(tokens, { rows = tokens.map((_, row) => row), signal } = {}) {
+      for (const row of rows) {
+        signal?.throwIfAborted();
+        yield { row, logprobs: Float32Array.from({ length: 258 }, (_, token) => fakeLogprob(token)) };
+      }
+    },
+    async score(tokens) {
+      return Float32Array.from(tokens.slice(1), fakeLogprob);
+    },
+    async stats() {
+      if (dead) throw dead;
+      const none = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0, weightBytesRead: 0 };
+      return { ...none, multiplyAdds: 0, memoryBytes: 0, cacheBytes: 0, running: counts.running, waiting: 0 };
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+  const encodeMessages = (messages: readonly Message[]) => {
+    if (messages.at(-1)?.role === 'assistant') throw new Error("the last message must not be the assistant's");
+    return [BOS, ...messages.flatMap(({ role, content }) => tokenizer.encode(`${role}:${content}\n`))];
+  };
+  return {
+    engine,
+    tokenizer,
+    format: { name: 'fake', encode: encodeMessages, stopTokens: new Set([END]) },
+    chat(messages, options = {}) {
+      calls.push({ input: messages, options });
+      return answer(encodeMessages(messages).length, reply(messages), options);
+    },
+    complete(prompt, options = {}) {
+      calls.push({ input: prompt, options });
+      const tokens = typeof prompt === 'string' ? [BOS, ...tokenizer.encode(prompt)] : prompt;
+      return answer(tokens.length, reply([{ role: 'user', content: tokenizer.decode(tokens) }]), options);
+    },
+    calls,
+    counts,
+    die(error) {
+      dead = error;
+    },
+    get isClosed() {
+      return isClosed;
+    },
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+    },
+  };
+}

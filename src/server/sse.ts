@@ -1,0 +1,72 @@
+// Server-sent events over a generator: backpressure from the reader, a comment while nothing happens, errors as events.
+import type { WireError } from './wire.ts';
+
+export interface EventStreamOptions {
+  /** Called when the reader has gone away, before the generator is told to end. */
+  abort(): void;
+  /** Called once, when the generator has ended in whatever way. */
+  end(): void;
+  /** What to send to the client for a thrown error. */
+  toWire(error: unknown): WireError;
+  /** Silence after which a comment is sent, so that no proxy closes the connection, ms. Default 10,000. */
+  heartbeatMs?: number;
+}
+
+/**
+ * Each value becomes a `data:` line of JSON, and `[DONE]` follows the last. An error in the middle becomes an event `error`
+ * with `{"error": …}`, and nothing follows. (hono's own helper writes a bare message after an error, which is no JSON and makes
+ * the official client fail to parse it.)
+ */
+export function eventStream(values: AsyncGenerator<unknown, void>, options: EventStreamOptions): Response {
+  const { abort, end, toWire, heartbeatMs = 10_000 } = options;
+  const encoder = new TextEncoder();
+  let pending: Promise<IteratorResult<unknown, void>> | null = null;
+  let left = false;
+
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const send = (text: string) => {
+        if (!left) controller.enqueue(encoder.encode(text));
+      };
+      const finish = () => {
+        if (left) return;
+        end();
+        controller.close();
+      };
+      try {
+        pending ??= values.next();
+        const next = await Promise.race([pending, silence(heartbeatMs, pending)]);
+        if (next === null) return send(': still here\n\n');
+        pending = null;
+        if (!next.done) return send(`data: ${JSON.stringify(next.value)}\n\n`);
+        send('data: [DONE]\n\n');
+        finish();
+      } catch (error) {
+        send(`event: error\ndata: ${JSON.stringify(toWire(error))}\n\n`);
+        finish();
+      }
+    },
+    async cancel() {
+      left = true;
+      abort();
+      await values.return().catch(() => {});
+      end();
+    },
+  });
+  return new Response(body, {
+    headers: {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no', // nginx would hold the tokens back
+    },
+  });
+}
+
+/** Null after so many milliseconds; the timer does not outlive the promise it waits beside. */
+function silence(ms: number, beside: Promise<unknown>): Promise<null> {
+  return new Promise(resolve => {
+    const timer = setTimeout(() => resolve(null), ms);
+    const clear = () => clearTimeout(timer);
+    beside.then(clear, clear);
+  });
+}

@@ -1,0 +1,91 @@
+// Listens: the app on a socket, on the loopback address unless told otherwise, with an orderly end.
+import type { Server } from 'node:http';
+import { createAdaptorServer } from '@hono/node-server';
+import { type AppOptions, createApp } from './app.ts';
+import { ApiError } from './errors.ts';
+import type { Library, OpenChat } from './library.ts';
+import { createModels } from './models.ts';
+
+export interface StartOptions extends Omit<AppOptions, 'models' | 'stopping'> {
+  readonly library: Library;
+  /** `openChat` of engine/chat.ts, with the backend, threads and context length wanted. */
+  readonly openChat: OpenChat;
+  /** Default '127.0.0.1': this machine only. There are no keys yet, so another address gives the model to the whole network. */
+  readonly host?: string;
+  /** Default 8080; 0 takes a free one. */
+  readonly port?: number;
+  /** Id of the model to load at once. Without it the first request loads one, and `/health` is 503 until then. */
+  readonly preload?: string;
+  /** Requests that may be answered or wait at once; more get 429. Default 256. */
+  readonly maxRequests?: number;
+}
+
+export interface RunningServer {
+  /** Where the page is, such as 'http://127.0.0.1:8080/'. */
+  readonly url: string;
+  readonly port: number;
+  /** Ends running answers with an error, closes the connections and the model. Resolves when all is closed. */
+  close(): Promise<void>;
+}
+
+/** How long a client may take to read the end of its answer when the server stops, ms. */
+const CLOSE_GRACE_MS = 1000;
+
+/**
+ * Starts the server and resolves when it listens.
+ * @throws Error if the address cannot be had, or `preload` names no model (ApiError).
+ */
+export async function startServer(options: StartOptions): Promise<RunningServer> {
+  const { host = '127.0.0.1', port = 8080, library, openChat, preload, maxRequests } = options;
+  const stopping = new AbortController();
+  const models = createModels({ library, openChat, maxRequests });
+  const isAnyAddress = host === '0.0.0.0' || host === '::';
+  const allowedHosts = [...(options.allowedHosts ?? []), isAnyAddress ? '*' : inUrl(host)];
+  const app = createApp({ ...options, allowedHosts, models, stopping: stopping.signal });
+  if (preload !== undefined) await models.find(preload);
+
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    overrideGlobalObjects: false, // a library leaves its host's globals alone
+    serverOptions: { headersTimeout: 20_000, requestTimeout: 60_000 },
+  }) as Server;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', error => reject(listenError(error, host, port)));
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  const actualPort = typeof address === 'object' && address ? address.port : port;
+  if (preload !== undefined) await models.preload(preload);
+
+  let closing: Promise<void> | null = null;
+  const close = async () => {
+    stopping.abort(new ApiError(503, 'server_stopping', 'The server is stopping. Try again when it is back.'));
+    const closed = new Promise<void>(resolve => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const timer = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
+    await closed;
+    clearTimeout(timer);
+    await models[Symbol.asyncDispose]();
+  };
+  return {
+    url: `http://${inUrl(isAnyAddress ? 'localhost' : host)}:${actualPort}/`,
+    port: actualPort,
+    close: () => {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+const inUrl = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  const at = `${inUrl(host)}:${port}`;
+  const why: Record<string, string> = {
+    EADDRINUSE: `Port ${port} is taken on ${host}. Choose another port, or end the program that has it.`,
+    EACCES: `This user may not listen on ${at}. Ports below 1024 usually need more rights; choose a higher one.`,
+    EADDRNOTAVAIL: `This machine has no address ${host}. Use 127.0.0.1, or 0.0.0.0 for all of its addresses.`,
+    ENOTFOUND: `The host name ${host} cannot be resolved. Use 127.0.0.1, or 0.0.0.0 for all addresses.`,
+  };
+  return new Error(why[error.code ?? ''] ?? `Cannot listen on ${at}: ${error.message}`, { cause: error });
+}

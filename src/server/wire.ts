@@ -1,0 +1,150 @@
+// What goes over the wire, as the page and the routes see it. Shapes: the OpenAI API reference (chat, completions, models);
+// `timings` has the names of llama.cpp's server.
+
+export interface WireError {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string | null;
+  };
+}
+
+export type ModelStatus = 'available' | 'loading' | 'ready' | 'failed';
+
+export interface WireModel {
+  readonly id: string;
+  readonly object: 'model';
+  /** Seconds since 1970; when this server started. */
+  readonly created: number;
+  readonly owned_by: string;
+  readonly bytes: number;
+  readonly note: string | null;
+  readonly status: ModelStatus;
+  /** While loading. */
+  readonly progress: { readonly loaded_bytes: number; readonly total_bytes: number } | null;
+  /** Why it failed. */
+  readonly error: string | null;
+  /** Once it is ready. */
+  readonly context_tokens: number | null;
+  readonly parameters: number | null;
+  readonly active_parameters: number | null;
+  readonly backend: string | null;
+  readonly threads: number | null;
+}
+
+export interface WireModelList {
+  readonly object: 'list';
+  readonly data: readonly WireModel[];
+}
+
+export interface WireHealth {
+  /** 'ok' only if an engine answers. */
+  readonly status: 'ok' | 'loading' | 'unavailable';
+  readonly models: Readonly<Record<string, { readonly status: ModelStatus; readonly error?: string }>>;
+}
+
+export interface WireUsage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
+}
+
+/** Milliseconds and tokens per second; a rate is null where nothing was measured. */
+export interface WireTimings {
+  readonly queue_ms: number;
+  /** Prompt tokens found in the cache. */
+  readonly cache_n: number;
+  /** Prompt tokens computed. */
+  readonly prompt_n: number;
+  readonly prompt_ms: number;
+  readonly prompt_per_second: number | null;
+  readonly predicted_n: number;
+  readonly predicted_ms: number;
+  readonly predicted_per_second: number | null;
+}
+
+export type WireFinishReason = 'stop' | 'length';
+
+export interface WireTokenLogprob {
+  readonly token: string;
+  readonly logprob: number;
+  readonly bytes: readonly number[];
+}
+
+export interface WireChatLogprobs {
+  readonly content: readonly (WireTokenLogprob & { readonly top_logprobs: readonly WireTokenLogprob[] })[];
+  readonly refusal: null;
+}
+
+export interface WireChatCompletion {
+  readonly id: string;
+  readonly object: 'chat.completion';
+  readonly created: number;
+  readonly model: string;
+  readonly choices: readonly {
+    readonly index: number;
+    readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+    readonly logprobs: WireChatLogprobs | null;
+    readonly finish_reason: WireFinishReason;
+  }[];
+  readonly usage: WireUsage;
+  readonly timings: WireTimings;
+}
+
+export interface WireChatChunk {
+  readonly id: string;
+  readonly object: 'chat.completion.chunk';
+  readonly created: number;
+  readonly model: string;
+  readonly choices: readonly {
+    readonly index: number;
+    readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+    readonly logprobs: WireChatLogprobs | null;
+    readonly finish_reason: WireFinishReason | null;
+  }[];
+  /** Only with `stream_options.include_usage`: null, and the figures on a last chunk without choices. */
+  readonly usage?: WireUsage | null;
+  /** On the chunk that has the finish reason. */
+  readonly timings?: WireTimings;
+}
+
+/** One entry a token; `text_offset` counts UTF-16 units of `text`. */
+export interface WireCompletionLogprobs {
+  readonly tokens: readonly string[];
+  readonly token_logprobs: readonly (number | null)[];
+  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[] | null;
+  readonly text_offset: readonly number[];
+}
+
+/** A completion, or with `stream` a piece of one (then the finish reason is null until the last). */
+export interface WireCompletion {
+  readonly id: string;
+  readonly object: 'text_completion';
+  readonly created: number;
+  readonly model: string;
+  readonly choices: readonly {
+    readonly index: number;
+    readonly text: string;
+    readonly logprobs: WireCompletionLogprobs | null;
+    readonly finish_reason: WireFinishReason | null;
+  }[];
+  readonly usage?: WireUsage | null;
+  readonly timings?: WireTimings;
+}
+
+/** The part of a chat request that the page sends. */
+export interface WireChatRequest {
+  readonly model: string;
+  readonly messages: readonly { readonly role: 'system' | 'user' | 'assistant'; readonly content: string }[];
+  readonly stream: true;
+  readonly stream_options: { readonly include_usage: true };
+  readonly temperature?: number;
+  readonly top_p?: number;
+  readonly top_k?: number;
+  readonly min_p?: number;
+  readonly repetition_penalty?: number;
+  readonly max_tokens?: number;
+  readonly seed?: number;
+}
