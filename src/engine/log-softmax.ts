@@ -1,0 +1,65 @@
+// Logits to log-probabilities, and the few most likely of them. Sums are doubles: float32 loses a vocabulary of 202,048.
+
+export interface LogitSummary {
+  readonly max: number;
+  /** First index of the largest. */
+  readonly argmax: number;
+  /** ln Σ exp(logit): a logit minus this is its log-probability. */
+  readonly logSum: number;
+}
+
+/**
+ * One look at a row of logits. −∞ is an impossible token; NaN and +∞ are no logits.
+ * @throws RangeError naming the token whose logit is none, or when every token is impossible.
+ */
+export function summarize(logits: Float32Array): LogitSummary {
+  let max = -Infinity;
+  let argmax = -1;
+  for (let i = 0; i < logits.length; i++) {
+    const x = logits[i]!;
+    if (x > max) {
+      max = x;
+      argmax = i;
+    } else if (Number.isNaN(x)) throw unusable(i, x);
+  }
+  if (max === Infinity) throw unusable(argmax, max);
+  if (argmax < 0) throw unusable(0, -Infinity);
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
+  return { max, argmax, logSum: max + Math.log(sum) };
+}
+
+function unusable(token: number, logit: number): RangeError {
+  const what = logit === -Infinity ? 'all logits are -Infinity' : `the logit of token ${token} is ${logit}`;
+  return new RangeError(
+    `The model computed no usable distribution: ${what}, wanted finite numbers. ` +
+      "Its weights are damaged or the backend is broken; try backend 'reference', or get the file again.",
+  );
+}
+
+/** Replaces logits by log-probabilities. */
+export function logSoftmax(logits: Float32Array): void {
+  const { logSum } = summarize(logits);
+  for (let i = 0; i < logits.length; i++) logits[i]! -= logSum;
+}
+
+/** The n most likely tokens, most likely first and lower ids first on ties. */
+export function mostLikely(
+  logits: Float32Array,
+  logSum: number,
+  n: number,
+): readonly { token: number; logprob: number }[] {
+  const best: { token: number; logprob: number }[] = [];
+  if (n < 1) return best;
+  let least = -Infinity;
+  for (let token = 0; token < logits.length; token++) {
+    const logprob = logits[token]! - logSum;
+    if (best.length === n && !(logprob > least)) continue;
+    let at = best.length;
+    while (at > 0 && best[at - 1]!.logprob < logprob) at--;
+    best.splice(at, 0, { token, logprob });
+    if (best.length > n) best.pop();
+    least = best[best.length - 1]!.logprob;
+  }
+  return best;
+}

@@ -1,0 +1,201 @@
+// Chooses a token from logits: penalties, temperature, top-k, top-p, min-p. One pass groups the vocabulary into bins of like
+// probability, and only the bin in which a cut falls is sorted: 202,048 logits are never sorted whole.
+import { summarize } from './log-softmax.ts';
+import { type Random, seededRandom } from './random.ts';
+import type { SamplingOptions } from './types.ts';
+
+/** Of a request: owns its random generator, so that what runs beside it changes nothing. */
+export interface Sampler {
+  /**
+   * @param logits one row; put back as it was on return
+   * @param history prompt and answer so far
+   * @returns the token and the row's log-sum, under the model itself
+   * @throws RangeError when the logits hold NaN or +∞
+   */
+  sample(logits: Float32Array, history: readonly number[]): { readonly token: number; readonly logSum: number };
+}
+
+/**
+ * In this order: penalties; division by the temperature; then the most likely tokens, of which top-k keeps the first k, top-p
+ * the shortest beginning that has this share of what top-k left (arXiv 1904.09751), min-p those at least as likely as this share
+ * of the first (arXiv 2407.01082). The shortest of the three remains. Like tokens are ordered by id.
+ * @param options checked by the caller
+ */
+export function createSampler(options: SamplingOptions, scratch: Scratch): Sampler {
+  const { temperature = 0, repetitionWindow = 64 } = options;
+  const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 53));
+  const penalize = penaltiesOf(options);
+  return {
+    sample(logits, history) {
+      const plain = summarize(logits);
+      const undo = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
+      try {
+        if (temperature === 0) return { token: undo ? argmaxOf(logits) : plain.argmax, logSum: plain.logSum };
+        const token = draw(logits, options, temperature, random, scratch);
+        return { token, logSum: plain.logSum };
+      } finally {
+        undo?.();
+      }
+    },
+  };
+}
+
+/** Changes the logits of tokens in the window and returns what undoes it; null where no penalty is set. */
+function penaltiesOf({ repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 }: SamplingOptions) {
+  if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return null;
+  return (logits: Float32Array, window: readonly number[]): (() => void) => {
+    const counts = new Map<number, number>();
+    for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
+    const before = [...counts.keys()].map(token => [token, logits[token]!] as const);
+    for (const [token, count] of counts) {
+      const x = logits[token]!;
+      const scaled = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
+      logits[token] = scaled - presencePenalty - count * frequencyPenalty;
+    }
+    return () => {
+      for (const [token, x] of before) logits[token] = x;
+    };
+  };
+}
+
+const BINS_PER_NAT = 16;
+const BINS = 1024;
+
+/** Working memory of a draw, shared by the samplers of one engine: it computes one row at a time. */
+export interface Scratch {
+  readonly weights: Float64Array; // [vocab]
+  readonly bins: Uint16Array; // [vocab]
+  readonly order: Uint32Array; // [vocab], tokens by bin
+  readonly counts: Uint32Array; // [BINS]
+  readonly masses: Float64Array; // [BINS]
+}
+
+export const createScratch = (vocab: number): Scratch => ({
+  weights: new Float64Array(vocab),
+  bins: new Uint16Array(vocab),
+  order: new Uint32Array(vocab),
+  counts: new Uint32Array(BINS),
+  masses: new Float64Array(BINS),
+});
+
+function argmaxOf(logits: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < logits.length; i++) if (logits[i]! > logits[best]!) best = i;
+  return best;
+}
+
+function draw(
+  logits: Float32Array,
+  options: SamplingOptions,
+  temperature: number,
+  random: Random,
+  scratch: Scratch,
+): number {
+  const { weights } = scratch;
+  const max = logits[argmaxOf(logits)]!;
+  for (let i = 0; i < logits.length; i++) weights[i] = Math.exp((logits[i]! - max) / temperature);
+  const kept = keptTokens(logits, max, temperature, options, scratch);
+  const length = kept ? kept.length : logits.length;
+  let mass = 0;
+  for (let i = 0; i < length; i++) mass += weights[kept ? kept[i]! : i]!;
+  let left = random() * mass;
+  let last = 0;
+  for (let i = 0; i < length; i++) {
+    const token = kept ? kept[i]! : i;
+    const weight = weights[token]!;
+    if (weight === 0) continue;
+    last = token;
+    left -= weight;
+    if (left < 0) break;
+  }
+  return last; // rounding may leave a trace of mass: it is the last token's
+}
+
+/** The tokens that the cuts leave, or null when all stay. Exported for tests through `keptOf`. */
+function keptTokens(
+  logits: Float32Array,
+  max: number,
+  temperature: number,
+  { topK = 0, topP = 1, minP = 0 }: SamplingOptions,
+  scratch: Scratch,
+): Uint32Array | null {
+  const { weights, bins, order, counts, masses } = scratch;
+  const vocab = logits.length;
+  const k = topK > 0 ? Math.min(topK, vocab) : vocab;
+  if (k === vocab && topP >= 1) {
+    if (minP === 0) return null;
+    let n = 0;
+    for (let i = 0; i < vocab; i++) if (weights[i]! >= minP) order[n++] = i;
+    return order.subarray(0, n);
+  }
+  counts.fill(0);
+  masses.fill(0);
+  const scale = BINS_PER_NAT / temperature;
+  for (let i = 0; i < vocab; i++) {
+    const bin = Math.min(BINS - 1, Math.floor((max - logits[i]!) * scale));
+    bins[i] = bin;
+    counts[bin]!++;
+    masses[bin]! += weights[i]!;
+  }
+  // Bins up to the one in which the first of the two cuts must fall. Only without a top-k is all mass what top-p is a share of.
+  let wantedMass = k === vocab && topP < 1 ? topP * masses.reduce((a, b) => a + b, 0) : Infinity;
+  let last = 0;
+  let count = counts[0]!;
+  let mass = masses[0]!;
+  while (last < BINS - 1 && count < k && mass < wantedMass) {
+    last++;
+    count += counts[last]!;
+    mass += masses[last]!;
+  }
+  const starts = new Uint32Array(last + 2);
+  for (let bin = 0; bin <= last; bin++) starts[bin + 1] = starts[bin]! + counts[bin]!;
+  const ends = starts.slice(0, last + 1);
+  for (let i = 0; i < vocab; i++) {
+    const bin = bins[i]!;
+    if (bin <= last) order[ends[bin]!++] = i;
+  }
+  // Within the cut's bin ids ascend; a stable sort keeps that on ties.
+  const sortBin = (bin: number): void => {
+    order.subarray(starts[bin]!, starts[bin + 1]!).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  };
+  let n = count;
+  let sorted = -1;
+  if (k < n) {
+    sortBin(last);
+    sorted = last;
+    n = k;
+  }
+  if (topP < 1) {
+    if (k < vocab) {
+      wantedMass = 0;
+      for (let i = 0; i < n; i++) wantedMass += weights[order[i]!]!;
+      wantedMass *= topP;
+    }
+    let bin = 0;
+    let before = 0;
+    while (bin < last && before + masses[bin]! < wantedMass) before += masses[bin++]!;
+    if (bin !== sorted) sortBin(bin);
+    let i = starts[bin]!;
+    const stop = Math.min(n, starts[bin + 1]!);
+    while (i < stop && before < wantedMass) before += weights[order[i++]!]!;
+    n = Math.max(1, Math.min(n, i));
+  }
+  if (minP > 0) {
+    let m = 0;
+    for (let i = 0; i < n; i++) if (weights[order[i]!]! >= minP) order[m++] = order[i]!;
+    n = m;
+  }
+  return order.subarray(0, n);
+}
+
+/** The set of tokens from which a draw would choose, most likely bins first. For tests and for those who want to look. */
+export function keptOf(logits: Float32Array, options: SamplingOptions): number[] {
+  const temperature = options.temperature || 1;
+  const scratch = createScratch(logits.length);
+  const max = logits[argmaxOf(logits)]!;
+  logits.forEach((x, i) => {
+    scratch.weights[i] = Math.exp((x - max) / temperature);
+  });
+  const kept = keptTokens(logits, max, temperature, options, scratch);
+  return kept ? [...kept] : [...logits.keys()];
+}
