@@ -1,0 +1,88 @@
+// The argument MODEL: a path, a name in the library, or hf:owner/repo[:file]; and opening what it names.
+import { readdirSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import type { ChatModel } from '../engine/chat-types.ts';
+import type { Engine } from '../engine/types.ts';
+import { ggufFiles } from '../hub/choose.ts';
+import type { LibraryModel } from '../hub/library.ts';
+import { UsageError } from './failures.ts';
+import { type EngineFlags, engineOptions } from './options.ts';
+import { progressBar, type Terminal } from './terminal.ts';
+
+export const modelArgument = [
+  '<model>',
+  "a GGUF file, a name that 'maverick list' shows, or hf:owner/repo[:file]",
+] as const;
+
+/** The checkpoint's path. @throws UsageError or HubError that lists near names and says how to get a model. */
+export async function modelPath(name: string, terminal: Terminal): Promise<string> {
+  const found = statSync(name, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return onlyModelIn(name);
+  if (found) return name;
+  if (!name.startsWith('hf:') && (/[\\/]/.test(name) || /\.(gguf|safetensors|bin|model|json)$/i.test(name))) {
+    const byName = /[\\/]/.test(name) ? null : await inLibrary(name, terminal).catch(() => null);
+    if (byName) return byName.path;
+    throw new UsageError(
+      `There is no file ${name}.${modelsBeside(name)} 'maverick list' shows the models on this machine.`,
+    );
+  }
+  return (await inLibrary(name, terminal)).path;
+}
+
+async function inLibrary(name: string, terminal: Terminal): Promise<LibraryModel> {
+  const [{ findModel }, { hubSettings }] = await Promise.all([
+    import('../hub/library.ts'),
+    import('../hub/settings.ts'),
+  ]);
+  return await findModel(name, hubSettings(terminal.environment));
+}
+
+function onlyModelIn(folder: string): string {
+  const models = ggufFiles(readdirSync(folder));
+  if (models.length === 1) return join(folder, models[0]!.path);
+  const names = models.map(model => model.path).join(', ');
+  throw new UsageError(
+    `${folder} is a folder with ${models.length === 0 ? 'no GGUF file' : `several models (${names})`}. Name one file.`,
+  );
+}
+
+function modelsBeside(path: string): string {
+  try {
+    const names = ggufFiles(readdirSync(dirname(path))).map(model => model.path);
+    return names.length > 0
+      ? ` ${dirname(path)} holds ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', …' : ''}.`
+      : '';
+  } catch {
+    return ` There is no folder ${dirname(path)}, either.`;
+  }
+}
+
+/** Opens the model for text, with a progress bar while it loads. */
+export async function openChatModel(name: string, flags: EngineFlags, terminal: Terminal): Promise<ChatModel> {
+  const path = await modelPath(name, terminal);
+  const { openChat } = await import('../engine/chat.ts');
+  using bar = progressBar(terminal, `Loading ${basename(path)}`);
+  const { signal } = terminal;
+  return await openChat(path, {
+    ...engineOptions(flags),
+    onProgress: (done, total) => bar.update(done, total),
+    signal,
+  });
+}
+
+/** Opens the model for tokens. */
+export async function openTokenEngine(
+  name: string,
+  flags: EngineFlags & { maxSequences?: number },
+  terminal: Terminal,
+): Promise<Engine> {
+  const path = await modelPath(name, terminal);
+  const { openEngine } = await import('../engine/client.ts');
+  using bar = progressBar(terminal, `Loading ${basename(path)}`);
+  const options = { ...engineOptions(flags), ...(flags.maxSequences && { maxSequences: flags.maxSequences }) };
+  return await openEngine(path, {
+    ...options,
+    onProgress: (done, total) => bar.update(done, total),
+    signal: terminal.signal,
+  });
+}

@@ -1,0 +1,115 @@
+// Options that several verbs share, checked while the command line is read.
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { EngineOptions, SamplingOptions } from '../engine/types.ts';
+
+/** A number from `low` to `high`. */
+export const numberBetween =
+  (low: number, high: number, kind: 'integer' | 'number' = 'number') =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!(value >= low && value <= high) || (kind === 'integer' && !Number.isInteger(value)))
+      throw new InvalidArgumentError(
+        `Wanted: ${kind === 'integer' ? 'an integer' : 'a number'} ${high === Number.POSITIVE_INFINITY || high === Number.MAX_SAFE_INTEGER ? `from ${low}` : `from ${low} to ${high}`}.`,
+      );
+    return value;
+  };
+export const positiveInteger = numberBetween(1, Number.MAX_SAFE_INTEGER, 'integer');
+export const wholeNumber = numberBetween(0, Number.MAX_SAFE_INTEGER, 'integer');
+
+/** A list of whole numbers: 0,5,9. */
+export function wholeNumbers(text: string): number[] {
+  if (!/^\s*\d+(\s*,\s*\d+)*\s*$/.test(text))
+    throw new InvalidArgumentError('Wanted: whole numbers with commas, as in 0,5,9.');
+  return text.split(',').map(Number);
+}
+
+/** Collects an option that may be given several times; \n, \t and \\ are what they are in code. */
+export const collectText = (text: string, before: readonly string[] | undefined): string[] => [
+  ...(before ?? []),
+  text.replace(/\\([nt\\])/g, (_, letter: string) => ({ n: '\n', t: '\t' })[letter] ?? '\\'),
+];
+
+export interface EngineFlags {
+  backend?: 'wasm' | 'reference';
+  threads?: number;
+  context?: number;
+}
+
+export const addEngineOptions = (command: Command): Command =>
+  command
+    .addOption(
+      new Option('--backend <name>', 'what computes (reference is exact and slow)').choices(['wasm', 'reference']),
+    )
+    .option(
+      '--threads <number>',
+      'threads that compute (default: the processors there are)',
+      numberBetween(1, 1024, 'integer'),
+    )
+    .option('--context <tokens>', "tokens of context (default: the model's, at most 8192)", positiveInteger);
+
+export const engineOptions = ({ backend, threads, context }: EngineFlags): EngineOptions => ({
+  ...(backend && { backend }),
+  ...(threads && { threads }),
+  ...(context && { contextTokens: context }),
+});
+
+export interface SamplingFlags {
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  presencePenalty?: number;
+  frequencyPenalty?: number;
+  repetitionWindow?: number;
+  seed?: number;
+}
+
+/** @param defaults shown in the help, and used where the user says nothing. */
+export const addSamplingOptions = (command: Command, defaults: { temperature: number; topP: number }): Command =>
+  command
+    .option(
+      '--temperature <number>',
+      '0 takes the likeliest token, 1 draws as the model says',
+      numberBetween(0, 100),
+      defaults.temperature,
+    )
+    .option(
+      '--top-p <share>',
+      'draw among the likeliest that have this mass together',
+      numberBetween(0, 1),
+      defaults.topP,
+    )
+    .option('--top-k <number>', 'draw among so many (0: all)', wholeNumber)
+    .option('--min-p <share>', 'leave out what is less likely than this share of the likeliest', numberBetween(0, 1))
+    .option('--repetition-penalty <factor>', 'make recent tokens less likely (1: off)', numberBetween(0, 100))
+    .option('--presence-penalty <number>', 'subtract once for a recent token', numberBetween(-100, 100))
+    .option('--frequency-penalty <number>', 'subtract for each time it occurred', numberBetween(-100, 100))
+    .option('--repetition-window <tokens>', 'how far back "recent" goes (default: 64)', wholeNumber)
+    .option('--seed <number>', 'the same seed gives the same answer', wholeNumber);
+
+export function samplingOptions(flags: SamplingFlags): SamplingOptions {
+  const {
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    presencePenalty,
+    frequencyPenalty,
+    repetitionWindow,
+    seed,
+  } = flags;
+  const all = {
+    temperature,
+    topK,
+    topP,
+    minP,
+    repetitionPenalty,
+    presencePenalty,
+    frequencyPenalty,
+    repetitionWindow,
+    seed,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,158 @@
+// maverick serve: the OpenAI-shaped API and the page, for the models of the library.
+import { mkdir, stat } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { Command } from 'commander';
+import type { LibraryModel } from '../server/library.ts';
+import { UsageError } from './failures.ts';
+import { modelPath } from './model-argument.ts';
+import { addEngineOptions, type EngineFlags, engineOptions, numberBetween } from './options.ts';
+import { runPull } from './pull.ts';
+import { print, styled, type Terminal } from './terminal.ts';
+
+interface Flags extends EngineFlags {
+  host: string;
+  port?: number;
+  firstRun?: boolean;
+}
+
+const usualPort = 8080;
+
+export const addServe = (program: Command, terminal: Terminal): Command =>
+  addEngineOptions(
+    program
+      .command('serve')
+      .summary('serve the API and the page')
+      .description(
+        'Serves an API of the OpenAI shape (/v1/chat/completions, /v1/completions, /v1/models) and a page to chat on. Without MODEL all models of the library can be chosen; one is loaded at a time.',
+      )
+      .argument('[model...]', 'the models to serve: files, names, or hf:owner/repo[:file]')
+      .option(
+        '--host <address>',
+        'where to listen; anything but loopback gives the model to the network, without a key',
+        '127.0.0.1',
+      )
+      .option('--port <number>', `port (default: ${usualPort}; 0 takes a free one)`, numberBetween(0, 65535, 'integer'))
+      .option('--first-run', 'where there is no model: get a small one, or serve a tiny random one')
+      .action((models: string[], flags: Flags) => serve(models, flags, terminal)),
+  );
+
+async function serve(names: readonly string[], flags: Flags, terminal: Terminal): Promise<void> {
+  const [{ listModels }, { hubSettings }] = await Promise.all([
+    import('../hub/library.ts'),
+    import('../hub/settings.ts'),
+  ]);
+  const given = await Promise.all(names.map(name => servedModel(name, terminal)));
+  const settings = hubSettings(terminal.environment);
+  const list = async (): Promise<LibraryModel[]> => {
+    if (given.length > 0) return given;
+    const models = await listModels(settings);
+    return models.filter(model => model.complete).map(({ name, path, bytes }) => ({ id: name, path, bytes }));
+  };
+  if ((await list()).length === 0) {
+    if (!flags.firstRun)
+      throw new UsageError(
+        `There is no model in ${settings.cache} to serve. Get one with: maverick pull smollm2, or name a file: maverick serve FILE.gguf`,
+      );
+    const random = await firstModel(terminal);
+    if (random) given.push(random);
+  }
+
+  const [{ startServer }, { openChat }] = await Promise.all([
+    import('../server/start.ts'),
+    import('../engine/chat.ts'),
+  ]);
+  const models = await list();
+  const options = {
+    host: flags.host,
+    library: { list },
+    openChat: (path: string, more: { signal: AbortSignal }) => openChat(path, { ...engineOptions(flags), ...more }),
+    ...(models[0] && (given.length > 0 || flags.firstRun) && { preload: models[0].id }),
+  };
+  const server = await listening(flags, port => startServer({ ...options, port }));
+  print(
+    terminal,
+    `\n  ${styled(terminal.stdout, 'bold', 'open-maverick')} is at ${styled(terminal.stdout, 'cyan', server.url)}`,
+  );
+  const served = models.map(model => (model.note ? `${model.id} (${model.note})` : model.id));
+  print(terminal, `  ${served.slice(0, 5).join(', ')}${served.length > 5 ? `, and ${served.length - 5} more` : ''}`);
+  print(terminal, '  Ctrl-C stops it.\n');
+  try {
+    await aborted(terminal.signal);
+  } finally {
+    await server.close();
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise(resolve => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+async function servedModel(name: string, terminal: Terminal): Promise<LibraryModel> {
+  const path = await modelPath(name, terminal);
+  const id = path === name ? basename(name).replace(/\.gguf$/i, '') : name;
+  return { id, path, bytes: (await stat(path)).size };
+}
+
+/** Takes the next ports where the user did not ask for one and the usual one is taken. */
+async function listening<T>({ port }: Flags, start: (port: number) => Promise<T>): Promise<T> {
+  if (port !== undefined) return start(port);
+  for (let candidate = usualPort; ; candidate++) {
+    try {
+      return await start(candidate);
+    } catch (error) {
+      const taken =
+        error instanceof Error &&
+        error.cause instanceof Error &&
+        'code' in error.cause &&
+        error.cause.code === 'EADDRINUSE';
+      if (!taken || candidate === usualPort + 20) throw error;
+    }
+  }
+}
+
+/** Pulls the small model; where it cannot be had, says what to do and makes a random one. */
+async function firstModel(terminal: Terminal): Promise<LibraryModel | null> {
+  const { stderr } = terminal;
+  const { HubError } = await import('../hub/errors.ts');
+  stderr.write('There is no model on this machine yet. Getting a small one:\n');
+  try {
+    await runPull('smollm2', { attempts: 2, stallMs: 15_000, quiet: true }, terminal);
+    return null;
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error;
+    const bold = (text: string) => styled(stderr, 'bold', text);
+    stderr.write(
+      [
+        `\n${bold('No model could be pulled:')} ${error.message}`,
+        '',
+        'What you can do:',
+        '  maverick pull smollm2          when this machine is online (105 MB)',
+        '  maverick serve FILE.gguf       with a model file that you bring here',
+        '  HF_HOME=/folder npm start      with a Hugging Face cache that holds GGUF models',
+        '',
+        `Until then a tiny Llama 4 of ${bold('random weights')} is served: everything works, and its answers are noise.`,
+        '',
+      ].join('\n'),
+    );
+  }
+  return await randomModel(terminal);
+}
+
+async function randomModel({ environment }: Terminal): Promise<LibraryModel> {
+  const { tinyGeometry, writeRandomModel } = await import('../hub/random-model.ts');
+  const caches = [environment.XDG_CACHE_HOME || join(environment.HOME || homedir(), '.cache'), tmpdir()];
+  for (const [index, cache] of caches.entries()) {
+    const path = join(cache, 'open-maverick', 'random-llama4.gguf');
+    try {
+      await mkdir(join(cache, 'open-maverick'), { recursive: true });
+      await writeRandomModel(path, tinyGeometry, { seed: 1 });
+      return { id: 'random-llama4', path, bytes: (await stat(path)).size, note: 'random weights: answers are noise' };
+    } catch (error) {
+      if (index === caches.length - 1) throw error;
+    }
+  }
+  throw new Error('No folder for a model could be written.');
+}
