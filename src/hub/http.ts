@@ -46,6 +46,7 @@ export async function retrying<T>(
       'offline',
       `${what} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it. Unset it and try again.`,
     );
+  let arrived = false;
   for (let failed = 0; ; ) {
     signal?.throwIfAborted();
     const stalled = new AbortController();
@@ -59,16 +60,19 @@ export async function retrying<T>(
       const watch = { signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal, alive };
       return await attempt(watch, () => {
         failed = 0;
+        arrived = true;
       });
     } catch (error) {
       signal?.throwIfAborted();
       const reason = stalled.signal.aborted ? `nothing came for ${stallMs / 1000} s` : transientReason(error);
       if (reason === null) throw error;
       failed++;
-      if (failed >= attempts) throw gaveUp(what, settings, reason, error);
+      // A name that never resolved means no network rather than a bad moment.
+      const limit = reason === 'ENOTFOUND' && !arrived ? Math.min(attempts, 3) : attempts;
+      if (failed >= limit) throw gaveUp(what, settings, reason, error);
       const backoff = Math.min(30_000, backoffMs * 2 ** (failed - 1)) * (0.75 + Math.random() / 2);
       const waitMs = Math.max(backoff, Math.min(120_000, error instanceof Transient ? (error.retryAfterMs ?? 0) : 0));
-      options.onRetry?.({ reason, waitMs, attempt: failed, attempts });
+      options.onRetry?.({ reason, waitMs, attempt: failed, attempts: limit });
       await sleep(waitMs, undefined, { signal });
     } finally {
       clearTimeout(timer);
