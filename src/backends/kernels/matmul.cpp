@@ -1,0 +1,246 @@
+// Products of stored matrices with rows of activations: the work is cut into pieces for the team and given to the kernels.
+#include "matmul.h"
+#include "matmul-float.h"
+#include "matmul-q8.h"
+
+#define EXPORT(name) __attribute__((export_name(#name)))
+
+namespace {
+
+/** Weight rows in one piece of work: enough to be worth a ticket, few enough to share small matrices out evenly. */
+constexpr int piece_rows = 16;
+
+/** Which lowering of the relaxed dot product is the faster here: see matmul.h. */
+int wide_dot = 0;
+
+INLINE int take(Team team) { return __atomic_fetch_add(team.ticket, 1, __ATOMIC_RELAXED); }
+
+/** One product as the pieces see it: some rows of x (all, when index is null) with one matrix. */
+struct Product {
+  const uint8_t* w;
+  int out, in;
+  const void* x;
+  int rows;
+  const int* index;
+  int count;
+  float* y;
+};
+
+INLINE void store_results(f32x4 results, float* y, int valid) {
+  if (valid == 4) {
+    store(y, results);
+  } else {
+    for (int r = 0; r < valid; r++) y[r] = results[r];
+  }
+}
+
+/** Weight rows from … to − 1 of the product. `kernel(rows, index, count, results)` multiplies four of them. */
+template <int most, class Kernel>
+INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kernel&& kernel) {
+  for (int first = 0; first < p.count; first += most) {
+    const int count = p.count - first < most ? p.count - first : most;
+    int all[most];
+    const int* index = p.index ? p.index + first : all;
+    if (!p.index)
+      for (int i = 0; i < count; i++) all[i] = first + i;
+    for (int o = from; o < to; o += 4) {
+      const int valid = to - o < 4 ? to - o : 4;
+      FourRows w;
+      for (int r = 0; r < 4; r++) w.row[r] = p.w + (size_t)(o + (r < valid ? r : valid - 1)) * row_stride;
+      f32x4 results[most];
+      kernel(w, index, count, results);
+      for (int i = 0; i < count; i++) store_results(results[i], p.y + (size_t)index[i] * p.out + o, valid);
+    }
+  }
+}
+
+template <class F, bool wide>
+void quantized_piece(const Product& p, int from, int to) {
+  multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
+                      [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
+                        const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows, index, count};
+                        if (count == 1)
+                          results[0] = one_row<F, wide>(w, p.in, x);
+                        else
+                          many_rows<F, wide>(w, p.in, x, results);
+                      });
+}
+
+template <class F>
+void float_piece(const Product& p, int from, int to) {
+  multiply<most_float_rows>(p, (size_t)p.in * F::bytes, from, to,
+                            [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
+                              const float* x = (const float*)p.x;
+                              if (count == 1)
+                                results[0] = one_float_row<F>(w.row, p.in, x + (size_t)index[0] * p.in);
+                              else
+                                many_float_rows<F>(w.row, p.in, x, index, count, results);
+                            });
+}
+
+using Piece = void (*)(const Product&, int, int);
+
+Piece piece_of(int format) {
+  switch (format) {
+    case F32: return float_piece<FormatF32>;
+    case F16: return float_piece<FormatF16>;
+    case BF16: return float_piece<FormatBF16>;
+  }
+  Piece piece = nullptr;
+  with_quantized_format(format, [&]<class F>() { piece = wide_dot ? quantized_piece<F, true> : quantized_piece<F, false>; });
+  return piece;
+}
+
+template <class F>
+void dequantize(const uint8_t* row, int n, float* out) {
+  const FourRows rows = {{row, row, row, row}};
+  for (int block = 0; block < n / F::elements; block++) {
+    const size_t at = (size_t)block * F::bytes;
+    f32x4 scale[F::elements / 32 * F::spans], minimum[F::elements / 32 * F::spans];
+    F::scales(rows, at, scale, minimum);
+    unroll<F::elements / 32>([&]<int S>() {
+      u8x16 halves[2];
+      F::template quants<S>(row + at, halves[0], halves[1]);
+      for (int i = 0; i < 32; i++) {
+        const int span = S * F::spans + (i >> 4) * (F::spans - 1), byte = halves[i >> 4][i & 15];
+        const float value = scale[span][0] * (float)(F::largest == signed_bytes ? (int8_t)byte : byte - F::offset);
+        *out++ = F::minimums ? value - minimum[span][0] : value;
+      }
+    });
+  }
+}
+
+template <class F>
+void convert(const uint8_t* row, int n, float* out) {
+  for (int i = 0; i < n; i++) out[i] = F::one(row + (size_t)i * F::bytes);
+}
+
+Q8Block quantize(const float* x) {
+  f32x4 values[8], largest = splat(0);
+  for (int i = 0; i < 8; i++) {
+    values[i] = load<f32x4>(x + 4 * i);
+    largest = larger(largest, absolute(values[i]));
+  }
+  largest = larger(largest, __builtin_shufflevector(largest, largest, 2, 3, 0, 1));
+  largest = larger(largest, __builtin_shufflevector(largest, largest, 1, 0, 3, 2));
+  const float most = largest[0];
+  Q8Block block = {};
+  if (!(most <= 3.4028235e38f)) {
+    block.scale = __builtin_nanf("");
+    return block;
+  }
+  if (most < 1e-36f) return block; // 127 / most must be finite, and so little adds nothing
+  block.scale = most / 127;
+  const f32x4 inverse = splat(127 / most);
+  i32x4 sums[2] = {};
+  for (int i = 0; i < 8; i++) {
+    const i32x4 q = round_to_int(values[i] * inverse);
+    sums[i >> 2] += q;
+    for (int j = 0; j < 4; j++) block.q[4 * i + j] = (int8_t)q[j];
+  }
+  const int low = (sums[0][0] + sums[0][1]) + (sums[0][2] + sums[0][3]);
+  const int high = (sums[1][0] + sums[1][1]) + (sums[1][2] + sums[1][3]);
+  block.low_sum = (float)low;
+  block.high_sum = (float)high;
+  block.sum = (float)(low + high);
+  return block;
+}
+
+} // namespace
+
+size_t row_bytes(int format, int n) {
+  size_t bytes = format == F32 ? 4 * (size_t)n : format == F16 || format == BF16 ? 2 * (size_t)n : 0;
+  with_quantized_format(format, [&]<class F>() { bytes = (size_t)(n / F::elements) * F::bytes; });
+  return bytes;
+}
+
+bool uses_q8(int format) {
+  return with_quantized_format(format, []<class F>() {});
+}
+
+size_t q8_row_bytes(int n) { return (size_t)(n / 32) * sizeof(Q8Block); }
+
+void choose_dot(int form) { wide_dot = form; }
+
+void measure_dot(int form, int iterations) {
+  constexpr int in = 256, rows = 16;
+  static const uint8_t weights[in / 32 * FormatQ4_0::bytes] = {};
+  static const Q8Block activations[in / 32 * rows] = {};
+  static const int index[rows] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const FourRows w = {{weights, weights, weights, weights}};
+  const Q8Rows x = {activations, rows, index, rows};
+  f32x4 results[rows];
+  for (int i = 0; i < iterations; i++)
+    form ? many_rows<FormatQ4_0, true>(w, in, x, results) : many_rows<FormatQ4_0, false>(w, in, x, results);
+}
+
+EXPORT(quantize_rows) void quantize_rows(const float* x, int rows, int n, void* q8, Team team) {
+  constexpr size_t piece = 32; // blocks
+  Q8Block* blocks = (Q8Block*)q8;
+  const size_t row_blocks = (size_t)n / 32, all = (size_t)rows * row_blocks;
+  for (size_t first = take(team) * piece; first < all; first = take(team) * piece)
+    for (size_t i = first; i < first + piece && i < all; i++)
+      blocks[i % row_blocks * rows + i / row_blocks] = quantize(x + 32 * i);
+}
+
+EXPORT(matmul)
+void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team) {
+  const Piece piece = piece_of(format);
+  if (!piece) return;
+  const Product product = {(const uint8_t*)w, out, in, x, rows, nullptr, rows, y};
+  for (int from = take(team) * piece_rows; from < out; from = take(team) * piece_rows)
+    piece(product, from, from + piece_rows < out ? from + piece_rows : out);
+}
+
+size_t expert_scratch_bytes(int experts, int rows, int threads) {
+  return (size_t)threads * ((size_t)experts + 1 + rows) * sizeof(int);
+}
+
+EXPORT(expert_matmul)
+void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int rows, const int* slots,
+                   float* y, void* scratch, Team team) {
+  const Piece piece = piece_of(format);
+  if (!piece) return;
+  // Each thread sorts the rows by expert for itself, which is less work than to wait for another to do it.
+  int* end = (int*)scratch + (size_t)team.thread * ((size_t)experts + 1 + rows); // end[e]: end of expert e's rows in `order`
+  int* order = end + experts + 1;
+  const auto group = [&](int row) { return (unsigned)slots[row] < (unsigned)experts ? slots[row] : experts; };
+  for (int e = 0; e <= experts; e++) end[e] = 0;
+  for (int row = 0; row < rows; row++) end[group(row)]++;
+  for (int e = 0, start = 0; e <= experts; e++) {
+    const int size = end[e];
+    end[e] = start; // for now, the place of the next row
+    start += size;
+  }
+  for (int row = 0; row < rows; row++) order[end[group(row)]++] = row;
+
+  const size_t matrix = (size_t)out * row_bytes(format, in);
+  const int pieces = (out + piece_rows - 1) / piece_rows;
+  int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
+  for (int ticket = take(team);; ticket = take(team)) {
+    for (; expert <= experts; expert++) {
+      const bool any = end[expert] > (expert ? end[expert - 1] : 0);
+      if (any && ticket < base + pieces) break;
+      if (any) base += pieces;
+    }
+    if (expert > experts) return;
+    const int from = (ticket - base) * piece_rows, to = from + piece_rows < out ? from + piece_rows : out;
+    const int first = expert ? end[expert - 1] : 0, count = end[expert] - first;
+    if (expert == experts) {
+      for (int i = first; i < first + count; i++)
+        for (int o = from; o < to; o++) y[(size_t)order[i] * out + o] = 0;
+    } else {
+      piece({(const uint8_t*)w + expert * matrix, out, in, x, rows, order + first, count, y}, from, to);
+    }
+  }
+}
+
+EXPORT(dequantize_row) void dequantize_row(int format, const void* row, int n, float* out) {
+  const uint8_t* bytes = (const uint8_t*)row;
+  switch (format) {
+    case F32: return convert<FormatF32>(bytes, n, out);
+    case F16: return convert<FormatF16>(bytes, n, out);
+    case BF16: return convert<FormatBF16>(bytes, n, out);
+  }
+  with_quantized_format(format, [&]<class F>() { dequantize<F>(bytes, n, out); });
+}

@@ -1,0 +1,291 @@
+// The products' kernels against the reference decoder and exact arithmetic, for every format, row count and odd size.
+import { beforeEach, describe, expect, test } from 'vitest';
+import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
+import { dequantize } from '../reference/dequantize.ts';
+import { toHalf } from '../reference/half.ts';
+import { RawKernels } from './raw.ts';
+
+const dtypes = (Object.keys(formats) as DType[]).filter(name => name !== 'I32');
+const quantized = dtypes.filter(name => formats[name].blockSize > 1);
+const idOf = (dtype: DType): number => formats[dtype].ggmlType;
+
+/** Bytes from a block's start where a half-precision number lies. */
+const halvesOf: Partial<Record<DType, number[]>> = {
+  Q4_0: [0],
+  Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
+  Q8_0: [0],
+  Q2_K: [80, 82],
+  Q3_K: [108],
+  Q4_K: [0, 2],
+  Q5_K: [0, 2],
+  Q6_K: [208],
+  IQ4_NL: [0],
+  IQ4_XS: [0],
+  IQ3_S: [0],
+  IQ3_XXS: [0],
+};
+
+const memory = RawKernels.memory(32 << 20);
+let kernels: RawKernels;
+let seed = 1;
+beforeEach(() => {
+  kernels = new RawKernels(memory);
+  kernels.bytes(kernels.allocate(0), 1 << 20).fill(0xa5); // what is not written must show
+  seed = 1;
+});
+
+/** Uniform in [0, 1): a linear congruential generator, so that a failure repeats. */
+function random(): number {
+  seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+  return seed / 2 ** 32;
+}
+const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+
+/** `elements` stored numbers: any bit pattern, but for scales of ordinary size. */
+function randomWeights(dtype: DType, elements: number): Uint8Array {
+  const bytes = Uint8Array.from({ length: byteLengthOf(dtype, elements) }, () => random() * 256);
+  const view = new DataView(bytes.buffer);
+  const { blockBytes } = formats[dtype];
+  for (let at = 0; at < bytes.length; at += blockBytes) {
+    if (dtype === 'F32') view.setFloat32(at, normal(), true);
+    else if (dtype === 'F16') view.setUint16(at, toHalf(normal()), true);
+    else if (dtype === 'BF16') view.setUint16(at, (view.getUint16(at, true) & 0x80ff) | 0x3f00, true);
+    else for (const half of halvesOf[dtype]!) view.setUint16(at + half, toHalf(normal() / 50), true);
+  }
+  return bytes;
+}
+
+/** What `quantize_rows` means: the activations as the kernels see them. */
+function rounded(x: Float32Array): Float64Array {
+  const out = new Float64Array(x.length);
+  for (let block = 0; block < x.length; block += 32) {
+    let most = 0;
+    for (let i = block; i < block + 32; i++) most = Math.max(most, Math.abs(x[i]!));
+    const scale = Math.fround(most / 127);
+    const inverse = Math.fround(127 / most);
+    for (let i = block; i < block + 32; i++) {
+      const value = Math.fround(x[i]! * inverse);
+      const down = Math.floor(value);
+      const tie = value - down === 0.5;
+      out[i] = scale * (tie ? down + (down & 1) : Math.round(value));
+    }
+  }
+  return out;
+}
+
+/** Uploads a matrix at an odd address, as files have them. */
+function upload(weights: Uint8Array): bigint {
+  const address = kernels.allocate(weights.length + 1) + 1;
+  kernels.bytes(address, weights.length).set(weights);
+  return BigInt(address);
+}
+
+function product(dtype: DType, w: bigint, out: number, inner: number, x: Float32Array, rows: number): Float32Array {
+  const y = kernels.allocate(4 * rows * out + 64);
+  kernels.floats(y, rows * out + 16).fill(-7);
+  const a = kernels.activations(dtype, x, rows, inner);
+  kernels.exports.matmul(idOf(dtype), w, out, inner, BigInt(a), rows, BigInt(y), kernels.newTeam());
+  expect([...kernels.floats(y + 4 * rows * out, 16)]).toEqual(Array(16).fill(-7)); // nothing past the end
+  return kernels.floats(y, rows * out).slice();
+}
+
+/** The largest |got − exact| relative to Σ |w·x| of the same product. */
+function worst(got: Float32Array, weights: Float32Array, x: ArrayLike<number>, out: number, inner: number): number {
+  let error = 0;
+  for (let i = 0; i < got.length; i++) {
+    const row = Math.floor(i / out) * inner;
+    const o = (i % out) * inner;
+    let sum = 0;
+    let size = 0;
+    for (let k = 0; k < inner; k++) {
+      const term = weights[o + k]! * x[row + k]!;
+      sum += term;
+      size += Math.abs(term);
+    }
+    error = Math.max(error, Math.abs(got[i]! - sum) / size);
+  }
+  return error;
+}
+
+const vector = (length: number): Float32Array => Float32Array.from({ length }, () => normal());
+
+describe.each(dtypes)('%s', dtype => {
+  const blockSize = formats[dtype].blockSize;
+  const inner = blockSize === 256 ? 512 : 96;
+
+  test('row_bytes and uses_q8 agree with the table of formats', () => {
+    expect(kernels.exports.row_bytes(idOf(dtype), 512)).toBe(byteLengthOf(dtype, 512));
+    expect(Boolean(kernels.exports.uses_q8(idOf(dtype)))).toBe(blockSize > 1);
+  });
+
+  test('dequantize_row equals the reference', () => {
+    const n = 1024;
+    const weights = randomWeights(dtype, n);
+    const out = kernels.allocate(4 * n);
+    kernels.exports.dequantize_row(idOf(dtype), upload(weights), n, BigInt(out));
+    const want = dequantize(dtype, weights, n);
+    const largest = want.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    kernels.floats(out, n).forEach((value, i) => {
+      expect(Math.abs(value - want[i]!)).toBeLessThanOrEqual(
+        3e-7 * (Math.abs(want[i]!) + (blockSize > 1 ? largest : 0)),
+      );
+    });
+  });
+
+  test('products are right, and a row does not depend on the rows beside it', () => {
+    for (const out of [1, 2, 3, 4, 5, 7, 16, 19, 37]) {
+      const weights = randomWeights(dtype, out * inner);
+      const w = upload(weights);
+      const decoded = dequantize(dtype, weights, out * inner);
+      for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70]) {
+        const x = vector(rows * inner);
+        const y = product(dtype, w, out, inner, x, rows);
+        expect(worst(y, decoded, blockSize > 1 ? rounded(x) : x, out, inner)).toBeLessThan(5e-7);
+        for (const row of new Set([0, rows >> 1, rows - 1])) {
+          const alone = product(dtype, w, out, inner, x.subarray(row * inner, (row + 1) * inner), 1);
+          expect(alone).toEqual(y.subarray(row * out, (row + 1) * out));
+        }
+      }
+    }
+  });
+
+  test('both lowerings of the dot product give the same bits', () => {
+    const [out, rows] = [21, 5];
+    const w = upload(randomWeights(dtype, out * inner));
+    const x = vector(rows * inner);
+    const results = [0, 1].map(form => {
+      kernels.exports.choose_dot(form);
+      return [rows, 1].map(count => product(dtype, w, out, inner, x.subarray(0, count * inner), count));
+    });
+    kernels.exports.choose_dot(0);
+    expect(results[1]).toEqual(results[0]);
+  });
+
+  test('experts: each row is the product with its own matrix, −1 is zeros', () => {
+    const [experts, out, rows] = [5, 18, 23];
+    const matrixBytes = byteLengthOf(dtype, out * inner);
+    const w = upload(randomWeights(dtype, experts * out * inner));
+    const x = vector(rows * inner);
+    for (const pick of [() => Math.floor(random() * 6) - 1, () => 3, () => -1, (row: number) => (row === 7 ? 4 : -1)]) {
+      const slots = Int32Array.from({ length: rows }, (_, row) => pick(row));
+      const at = kernels.allocate(slots.byteLength);
+      kernels.ints(at, rows).set(slots);
+      const y = kernels.allocate(4 * rows * out);
+      kernels.floats(y, rows * out).fill(NaN);
+      const a = kernels.activations(dtype, x, rows, inner);
+      const scratch = kernels.allocate(kernels.exports.expert_scratch_bytes(experts, rows, 1));
+      const { expert_matmul } = kernels.exports;
+      const arrays = [BigInt(a), BigInt(at), BigInt(y), BigInt(scratch)] as const;
+      expert_matmul(
+        idOf(dtype),
+        w,
+        experts,
+        out,
+        inner,
+        arrays[0],
+        rows,
+        arrays[1],
+        arrays[2],
+        arrays[3],
+        kernels.newTeam(),
+      );
+      for (let row = 0; row < rows; row++) {
+        const slot = slots[row]!;
+        const own = x.subarray(row * inner, (row + 1) * inner);
+        const want =
+          slot < 0 ? new Float32Array(out) : product(dtype, w + BigInt(slot * matrixBytes), out, inner, own, 1);
+        expect(kernels.floats(y + 4 * row * out, out)).toEqual(want);
+      }
+    }
+  });
+});
+
+test('F32, F16 and BF16 rows need not be a whole number of vectors', () => {
+  for (const dtype of ['F32', 'F16', 'BF16'] as const)
+    for (const inner of [1, 5, 8, 13, 130, 301]) {
+      const [out, rows] = [6, 3];
+      const weights = randomWeights(dtype, out * inner);
+      const x = vector(rows * inner);
+      const y = product(dtype, upload(weights), out, inner, x, rows);
+      expect(worst(y, dequantize(dtype, weights, out * inner), x, out, inner)).toBeLessThan(5e-7);
+      const alone = product(dtype, upload(weights), out, inner, x.subarray(0, inner), 1);
+      expect(alone).toEqual(y.subarray(0, out));
+    }
+});
+
+test('every bit pattern of a half', () => {
+  const weights = new Uint8Array(Uint16Array.from({ length: 65536 }, (_, pattern) => pattern).buffer);
+  const out = kernels.allocate(4 * 65536);
+  kernels.exports.dequantize_row(idOf('F16'), upload(weights), 65536, BigInt(out));
+  expect(kernels.floats(out, 65536)).toEqual(dequantize('F16', weights, 65536));
+});
+
+describe.each(quantized)('%s at its ends', dtype => {
+  const inner = formats[dtype].blockSize * 2;
+
+  test.each([0x00, 0xff, 0x80, 0x7f, 0x88, 0xf0, 0x0f])('blocks of the byte %i do not overflow', byte => {
+    const out = 4;
+    const weights = new Uint8Array(byteLengthOf(dtype, out * inner)).fill(byte);
+    const view = new DataView(weights.buffer);
+    for (let at = 0; at < weights.length; at += formats[dtype].blockBytes)
+      for (const half of halvesOf[dtype]!) view.setUint16(at + half, 0x3c00, true); // 1
+    const w = upload(weights);
+    const decoded = dequantize(dtype, weights, out * inner);
+    for (const x of [
+      new Float32Array(2 * inner).fill(127),
+      new Float32Array(2 * inner).fill(-127),
+      Float32Array.from({ length: 2 * inner }, (_, k) => (k & 1 ? 127 : -127)),
+    ]) {
+      for (const form of [0, 1]) {
+        kernels.exports.choose_dot(form);
+        for (const rows of [1, 2]) {
+          const y = product(dtype, w, out, inner, x.subarray(0, rows * inner), rows);
+          for (let o = 0; o < y.length; o++) {
+            let sum = 0;
+            let size = 1e-30;
+            for (let k = 0; k < inner; k++) {
+              sum += decoded[(o % out) * inner + k]! * x[k]!;
+              size += Math.abs(decoded[(o % out) * inner + k]! * x[k]!);
+            }
+            expect(Math.abs(y[o]! - sum) / size).toBeLessThan(5e-7);
+          }
+        }
+      }
+      kernels.exports.choose_dot(0);
+    }
+  });
+
+  test('an infinite or NaN scale, or activation, shows in its own result only', () => {
+    const [out, rows] = [6, 3];
+    for (const half of [0x7c00, 0x7e01, 0xfc00]) {
+      const weights = randomWeights(dtype, out * inner);
+      new DataView(weights.buffer).setUint16(2 * byteLengthOf(dtype, inner) + halvesOf[dtype]![0]!, half, true);
+      const y = product(dtype, upload(weights), out, inner, vector(rows * inner), rows);
+      y.forEach((value, i) => {
+        expect(Number.isFinite(value)).toBe(i % out !== 2);
+      });
+    }
+    for (const value of [Infinity, NaN]) {
+      const x = vector(rows * inner);
+      x[inner + 3] = value;
+      const y = product(dtype, upload(randomWeights(dtype, out * inner)), out, inner, x, rows);
+      y.forEach((result, i) => {
+        expect(Number.isFinite(result)).toBe(Math.floor(i / out) !== 1);
+      });
+    }
+  });
+});
+
+test('activations: zeros, denormals and huge numbers', () => {
+  const weights = randomWeights('Q4_0', 64);
+  const w = upload(weights);
+  for (const size of [0, 1e-44, 1e-37, 1e-30, 1e30, 3e38]) {
+    const x = vector(64).map(value => Math.tanh(value) * size);
+    const y = product('Q4_0', w, 2, 32, x, 2);
+    expect(y.every(Number.isFinite)).toBe(true);
+    if (size >= 1e-30) expect(worst(y, dequantize('Q4_0', weights, 64), rounded(x), 2, 32)).toBeLessThan(1e-6);
+    else expect(y.every(value => Math.abs(value) <= 64 * size)).toBe(true);
+  }
+});
