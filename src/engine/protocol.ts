@@ -1,0 +1,69 @@
+// What the engine's worker thread and its client say to each other. Ids are the client's and name one request each.
+import { CheckpointError } from '../checkpoint/checkpoint.ts';
+import type { EngineOptions, EngineStats, GenerateOptions, GenerationEnd, ModelInfo, TokenEvent } from './types.ts';
+
+/** The first thing a worker is given. */
+export interface Opening {
+  readonly path: string;
+  readonly options: Omit<EngineOptions, 'onProgress' | 'signal'>;
+}
+
+export type ToWorker =
+  | {
+      readonly type: 'generate';
+      readonly id: number;
+      readonly prompt: readonly number[];
+      readonly options: Omit<GenerateOptions, 'signal' | 'stopTokens'> & { readonly stopTokens?: readonly number[] };
+    }
+  | {
+      readonly type: 'logprobs';
+      readonly id: number;
+      readonly tokens: readonly number[];
+      readonly rows?: readonly number[];
+    }
+  | { readonly type: 'score'; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly type: 'stats'; readonly id: number }
+  /** The client took a row: another may be sent. */
+  | { readonly type: 'taken'; readonly id: number }
+  | { readonly type: 'abort'; readonly id: number }
+  | { readonly type: 'close' };
+
+export type FromWorker =
+  | { readonly type: 'progress'; readonly loadedBytes: number; readonly totalBytes: number }
+  | { readonly type: 'opened'; readonly info: ModelInfo }
+  | { readonly type: 'not-opened'; readonly error: WireError }
+  | { readonly type: 'token'; readonly id: number; readonly event: TokenEvent }
+  | { readonly type: 'row'; readonly id: number; readonly row: number; readonly logprobs: Float32Array<ArrayBuffer> }
+  /** A request is over: a generation's end, scores, statistics, or nothing after rows. */
+  | {
+      readonly type: 'end';
+      readonly id: number;
+      readonly value: GenerationEnd | Float32Array | EngineStats | undefined;
+    }
+  | { readonly type: 'failed'; readonly id: number; readonly error: WireError };
+
+/** An error's words; a thread cannot hand over its class. */
+export interface WireError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  /** Of a CheckpointError. */
+  readonly path: string | undefined;
+}
+
+export function toWire(error: unknown): WireError {
+  if (!(error instanceof Error)) return { name: 'Error', message: String(error), stack: undefined, path: undefined };
+  const path = error instanceof CheckpointError ? error.path : undefined;
+  return { name: error.name, message: error.message, stack: error.stack, path };
+}
+
+export function fromWire({ name, message, stack, path }: WireError): Error {
+  let error: Error;
+  if (path !== undefined) error = new CheckpointError(path, message.slice(path.length + 2));
+  else if (name === 'RangeError') error = new RangeError(message);
+  else if (name === 'TypeError') error = new TypeError(message);
+  else error = new Error(message);
+  // Where it happened is in the thread; the client's own frames say nothing.
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}

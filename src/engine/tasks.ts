@@ -1,0 +1,191 @@
+// The kinds of request an engine computes: what logits each wants, and what it makes of them.
+import { type Channel, createChannel } from './channel.ts';
+import { mostLikely, summarize } from './log-softmax.ts';
+import { createSampler, type Sampler, type Scratch } from './sampler.ts';
+import type { FinishReason, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
+
+/** A sequence of tokens to compute, as the engine's loop sees it. */
+export interface Task {
+  /** All tokens known so far; a generation's grow. */
+  readonly tokens: readonly number[];
+  /** The first position whose logits are wanted. */
+  readonly firstRow: number;
+  /** True once nothing more is wanted of it. */
+  readonly ended: boolean;
+  /** False while its consumer has not taken what is there. */
+  readonly ready: boolean;
+  /** How many of the positions [from, to) want logits. */
+  rowsBetween(from: number, to: number): number;
+  /** Those positions, ascending. */
+  rowsIn(from: number, to: number): number[];
+  /** A place was found, which holds so many of the tokens already. */
+  admitted(cachedTokens: number): void;
+  /** A pass that computes tokens of it begins. */
+  begun(): void;
+  /** Logits of a wanted position; the array is the task's to change. */
+  row(position: number, logits: Float32Array): void;
+  fail(error: unknown): void;
+}
+
+/** Tokens, one by one, until something ends them. */
+export class GenerationTask implements Task {
+  readonly tokens: number[];
+  readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
+  ended = false;
+  readonly ready = true;
+  readonly #options: GenerateOptions;
+  readonly #promptTokens: number;
+  readonly #maxTokens: number;
+  readonly #contextTokens: number;
+  readonly #stopTokens: ReadonlySet<number>;
+  readonly #sampler: Sampler;
+  readonly #queuedAt = performance.now();
+  #admittedAt: number | null = null;
+  #begunAt: number | null = null;
+  #firstAt: number | null = null;
+  #lastAt = 0;
+  #cachedTokens = 0;
+  #generated = 0;
+
+  constructor(prompt: readonly number[], options: GenerateOptions, contextTokens: number, scratch: Scratch) {
+    this.tokens = [...prompt];
+    this.#options = options;
+    this.#promptTokens = prompt.length;
+    this.#maxTokens = options.maxTokens ?? Infinity;
+    this.#contextTokens = contextTokens;
+    this.#stopTokens = new Set(options.stopTokens);
+    this.#sampler = createSampler(options, scratch);
+  }
+
+  get firstRow(): number {
+    return this.#promptTokens - 1;
+  }
+
+  rowsBetween(_from: number, to: number): number {
+    return to === this.tokens.length ? 1 : 0;
+  }
+
+  rowsIn(from: number, to: number): number[] {
+    return this.rowsBetween(from, to) ? [to - 1] : [];
+  }
+
+  admitted(cachedTokens: number): void {
+    this.#admittedAt = performance.now();
+    this.#cachedTokens = cachedTokens;
+  }
+
+  begun(): void {
+    this.#begunAt ??= performance.now();
+  }
+
+  row(_position: number, logits: Float32Array): void {
+    const { token, logSum } = this.#sampler.sample(logits, this.tokens);
+    this.#lastAt = performance.now();
+    this.#firstAt ??= this.#lastAt;
+    if (this.#stopTokens.has(token)) {
+      this.end('stop');
+      return;
+    }
+    this.tokens.push(token);
+    this.#generated++;
+    this.channel.push({
+      token,
+      logprob: logits[token]! - logSum,
+      topLogprobs: mostLikely(logits, logSum, this.#options.topLogprobs ?? 0),
+    });
+    if (this.#generated >= this.#maxTokens) this.end('length');
+    else if (this.tokens.length > this.#contextTokens) this.end('context');
+  }
+
+  end(reason: FinishReason): void {
+    if (this.ended) return;
+    this.ended = true;
+    const now = performance.now();
+    this.channel.end({
+      reason,
+      stats: {
+        promptTokens: this.#promptTokens,
+        cachedTokens: this.#cachedTokens,
+        generatedTokens: this.#generated,
+        queueMs: (this.#admittedAt ?? now) - this.#queuedAt,
+        prefillMs: this.#begunAt === null ? 0 : (this.#firstAt ?? now) - this.#begunAt,
+        decodeMs: this.#firstAt === null ? 0 : this.#lastAt - this.#firstAt,
+      },
+    });
+  }
+
+  fail(error: unknown): void {
+    this.ended = true;
+    this.channel.fail(error);
+  }
+}
+
+/** Logits at given positions of given tokens, handed to a sink. */
+export class RowsTask implements Task {
+  readonly tokens: readonly number[];
+  ended = false;
+  readonly #rows: readonly number[];
+  readonly #sink: RowSink;
+
+  /** @param rows ascending, at least one */
+  constructor(tokens: readonly number[], rows: readonly number[], sink: RowSink) {
+    this.tokens = tokens.slice(0, rows[rows.length - 1]! + 1);
+    this.#rows = rows;
+    this.#sink = sink;
+  }
+
+  get firstRow(): number {
+    return this.#rows[0]!;
+  }
+
+  get ready(): boolean {
+    return this.#sink.ready();
+  }
+
+  rowsBetween(from: number, to: number): number {
+    return this.#firstAtOrAfter(to) - this.#firstAtOrAfter(from);
+  }
+
+  rowsIn(from: number, to: number): number[] {
+    return this.#rows.slice(this.#firstAtOrAfter(from), this.#firstAtOrAfter(to));
+  }
+
+  admitted(): void {}
+
+  begun(): void {}
+
+  row(position: number, logits: Float32Array): void {
+    this.#sink.row(position, logits);
+    if (position === this.#rows[this.#rows.length - 1]) {
+      this.ended = true;
+      this.#sink.end();
+    }
+  }
+
+  fail(error: unknown): void {
+    this.ended = true;
+    this.#sink.fail(error);
+  }
+
+  #firstAtOrAfter(position: number): number {
+    let low = 0;
+    let high = this.#rows.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#rows[middle]! < position) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Where a task's rows go. */
+export interface RowSink {
+  ready(): boolean;
+  row(position: number, logits: Float32Array): void;
+  end(): void;
+  fail(error: unknown): void;
+}
+
+/** ln p(the next token) under a row of logits. */
+export const logprobOf = (logits: Float32Array, token: number): number => logits[token]! - summarize(logits).logSum;

@@ -1,0 +1,100 @@
+// The engine's thread: runs a local engine and answers messages. Started by client.ts, never imported.
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { openLocalEngine } from './local-engine.ts';
+import { type FromWorker, type Opening, type ToWorker, toWire } from './protocol.ts';
+import type { Engine } from './types.ts';
+
+/** Rows of log-probabilities on their way at most: a slow reader must not fill the memory. */
+const ROWS_AHEAD_BYTES = 32 * 2 ** 20;
+
+interface Request {
+  readonly controller: AbortController;
+  /** Called when the client has taken a row. */
+  taken: () => void;
+}
+
+function serve(port: MessagePort, engine: Engine): void {
+  const requests = new Map<number, Request>();
+  const send = (message: FromWorker, transfer?: readonly ArrayBuffer[]): void => port.postMessage(message, transfer);
+
+  const generate = async ({ id, prompt, options }: ToWorker & { type: 'generate' }, signal: AbortSignal) => {
+    const tokens = engine.generate(prompt, { ...options, signal });
+    for (;;) {
+      const next = await tokens.next();
+      if (next.done) return next.value;
+      send({ type: 'token', id, event: next.value });
+    }
+  };
+
+  const logprobs = async ({ id, tokens, rows }: ToWorker & { type: 'logprobs' }, request: Request) => {
+    const { signal } = request.controller;
+    const ahead = Math.max(1, Math.floor(ROWS_AHEAD_BYTES / (engine.info.config.vocab * 4)));
+    let unread = 0;
+    let wake = (): void => {};
+    request.taken = () => {
+      unread--;
+      wake();
+    };
+    signal.addEventListener('abort', () => wake());
+    for await (const { row, logprobs } of engine.logprobs(tokens, { rows, signal })) {
+      const numbers = logprobs as Float32Array<ArrayBuffer>;
+      send({ type: 'row', id, row, logprobs: numbers }, [numbers.buffer]);
+      unread++;
+      while (unread >= ahead && !signal.aborted)
+        await new Promise<void>(resolve => {
+          wake = resolve;
+        });
+    }
+  };
+
+  const answer = (message: ToWorker & { id: number }, request: Request) => {
+    const { signal } = request.controller;
+    if (message.type === 'generate') return generate(message, signal);
+    if (message.type === 'logprobs') return logprobs(message, request);
+    if (message.type === 'score') return engine.score(message.tokens, { signal });
+    return engine.stats();
+  };
+
+  port.on('message', async (message: ToWorker) => {
+    if (message.type === 'close') {
+      await engine[Symbol.asyncDispose]();
+      port.close();
+      return;
+    }
+    const { id } = message;
+    if (message.type === 'abort') {
+      requests.get(id)?.controller.abort();
+      return;
+    }
+    if (message.type === 'taken') {
+      requests.get(id)?.taken();
+      return;
+    }
+    const request: Request = { controller: new AbortController(), taken: () => {} };
+    requests.set(id, request);
+    try {
+      send({ type: 'end', id, value: (await answer(message, request)) ?? undefined });
+    } catch (error) {
+      send({ type: 'failed', id, error: toWire(error) });
+    } finally {
+      requests.delete(id);
+    }
+  });
+}
+
+async function open(port: MessagePort, { path, options }: Opening): Promise<void> {
+  const send = (message: FromWorker): void => port.postMessage(message);
+  try {
+    const engine = await openLocalEngine(path, {
+      ...options,
+      onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
+    });
+    serve(port, engine);
+    send({ type: 'opened', info: engine.info });
+  } catch (error) {
+    send({ type: 'not-opened', error: toWire(error) });
+  }
+}
+
+if (!parentPort) throw new Error('engine/worker.ts runs as a worker thread only: call openEngine.');
+await open(parentPort, workerData as Opening);
