@@ -50,7 +50,8 @@ interface Scales {
   readonly minimum?: { readonly at: number; readonly ratio: number };
 }
 
-type QuantizedDType = Exclude<DType, 'F32' | 'F16' | 'BF16' | 'I32'>;
+/** The formats with blocks and scales. */
+export type QuantizedDType = Exclude<DType, 'F32' | 'F16' | 'BF16' | 'I32'>;
 
 const scalesOf: Readonly<Record<QuantizedDType, Scales>> = {
   Q4_0: { scale: 0 },
@@ -68,6 +69,19 @@ const scalesOf: Readonly<Record<QuantizedDType, Scales>> = {
   IQ3_S: { scale: 0 },
   IQ3_XXS: { scale: 0 },
 };
+
+/** Sets the scale of the block at `bytes[at]`, and its minimum to that which centres uniformly random bits on 0. */
+export function setScale(dtype: QuantizedDType, bytes: Uint8Array, at: number, scale: number): void {
+  const fields = scalesOf[dtype];
+  setHalf(bytes, at + fields.scale, scale);
+  if (fields.minimum) setHalf(bytes, at + fields.minimum.at, scale * fields.minimum.ratio);
+}
+
+function setHalf(bytes: Uint8Array, at: number, value: number): void {
+  const pattern = toHalf(value);
+  bytes[at] = pattern;
+  bytes[at + 1] = pattern >> 8;
+}
 
 /**
  * Random weights in a format's own blocks: mean about 0, standard deviation about `scale`, none far outside. Floats are normally
@@ -88,15 +102,13 @@ export function randomBlocks(dtype: DType, elements: number, random: () => numbe
 
 function randomQuantized(dtype: QuantizedDType, elements: number, random: () => number, scale: number): Uint8Array {
   const bytes = new Uint8Array(byteLengthOf(dtype, elements));
-  const view = new DataView(bytes.buffer);
-  let at = 0;
-  for (; at + 4 <= bytes.length; at += 4) view.setUint32(at, random() * 2 ** 32, true);
-  for (; at < bytes.length; at++) bytes[at] = random() * 256;
-  const { scale: scaleAt, minimum } = scalesOf[dtype];
-  for (let block = 0; block < bytes.length; block += formats[dtype].blockBytes) {
-    const blockScale = scale * (0.8 + 0.4 * random()) * (minimum || random() < 0.5 ? 1 : -1);
-    view.setUint16(block + scaleAt, toHalf(blockScale), true);
-    if (minimum) view.setUint16(block + minimum.at, toHalf(blockScale * minimum.ratio), true);
+  const words = new Uint32Array(bytes.buffer, 0, bytes.length >> 2);
+  for (let i = 0; i < words.length; i++) words[i] = random() * 2 ** 32;
+  for (let i = 4 * words.length; i < bytes.length; i++) bytes[i] = random() * 256;
+  const { blockBytes } = formats[dtype];
+  for (let block = 0; block < bytes.length; block += blockBytes) {
+    const sign = scalesOf[dtype].minimum || random() < 0.5 ? 1 : -1;
+    setScale(dtype, bytes, block, sign * scale * (0.8 + 0.4 * random()));
   }
   return bytes;
 }
