@@ -1,0 +1,106 @@
+// Compiles src/backends/kernels (freestanding C++) to dist/kernels/kernels.wasm with Clang from npm. Silent unless it fails.
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { commands, Exit, runLLVM, type Tree } from '@yowasp/clang';
+
+const root = new URL('../', import.meta.url);
+const sources = new URL('src/backends/kernels/', root);
+const output = new URL('dist/kernels/kernels.wasm', root);
+
+const compilerFlags = [
+  '--target=wasm64',
+  '-std=c++20',
+  '-O3',
+  '-ffreestanding',
+  '-nostdlib',
+  '-nostdinc++',
+  '-fno-exceptions',
+  '-fno-rtti',
+  '-fno-math-errno',
+  '-ffp-contract=off',
+  '-fvisibility=hidden',
+  '-msimd128',
+  '-mrelaxed-simd',
+  '-matomics',
+  '-mbulk-memory',
+  '-mnontrapping-fptoint',
+  '-msign-ext',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-Wno-psabi',
+];
+const linkerFlags = [
+  '-mwasm64',
+  '--no-entry',
+  '--shared-memory',
+  '--import-memory',
+  '--max-memory=17179869184',
+  '--export=__stack_pointer',
+  '--export=__heap_base',
+  '--strip-debug',
+  // Every thread brings its own stack, so the linker's is only used while an instance is made.
+  '-z',
+  'stack-size=65536',
+];
+
+/** Runs one tool in its own file system and returns that file system; what it prints is kept for the case that it fails. */
+async function tool(name: 'clang' | 'wasm-ld', args: string[], files: Tree): Promise<Tree> {
+  const printed: Uint8Array[] = [];
+  const keep = (bytes: Uint8Array | null) => {
+    if (bytes) printed.push(bytes.slice());
+  };
+  try {
+    return (await commands[name](args, files, { stdout: keep, stderr: keep, decodeASCII: false })) ?? {};
+  } catch (error) {
+    if (!(error instanceof Exit)) throw error;
+    console.error(Buffer.concat(printed).toString().replaceAll('kernels/', 'src/backends/kernels/'));
+    process.exit(1);
+  }
+}
+
+/** C++ text of every table of formats-tables.ts that is an array of integers or a typed array, with the type that holds it. */
+async function tablesHeader(): Promise<string> {
+  const url = new URL('src/backends/formats-tables.ts', root);
+  const lines = ['// Generated from src/backends/formats-tables.ts.', '#pragma once', '#include <stdint.h>'];
+  if (existsSync(url)) {
+    for (const [name, table] of Object.entries((await import(url.href)) as Record<string, unknown>)) {
+      if (!Array.isArray(table) && !ArrayBuffer.isView(table)) continue;
+      const values = Array.from(table as unknown as ArrayLike<number>);
+      if (!values.every(Number.isInteger)) continue;
+      const snake = name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`);
+      lines.push(`static const ${cType(table, values)} ${snake}[${values.length}] = {${values.join(', ')}};`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function cType(table: unknown, values: number[]): string {
+  if (table instanceof Int8Array) return 'int8_t';
+  if (table instanceof Uint8Array) return 'uint8_t';
+  if (table instanceof Uint16Array) return 'uint16_t';
+  if (table instanceof Uint32Array) return 'uint32_t';
+  const signed = values.some(value => value < 0);
+  const most = Math.max(...values.map(value => (value < 0 ? -2 * value - 1 : value)));
+  const bits = signed ? (most < 256 ? 8 : 32) : most < 256 ? 8 : most < 65536 ? 16 : 32;
+  return `${signed ? '' : 'u'}int${bits}_t`;
+}
+
+await runLLVM(undefined, {}, { fetchProgress: () => {} }); // loads the toolchain, which would report that on the console
+const folder: Record<string, string> = { 'formats-tables.h': await tablesHeader() };
+for (const name of readdirSync(sources))
+  if (/\.(cpp|h)$/.test(name)) folder[name] = readFileSync(new URL(name, sources), 'utf8');
+
+const units = Object.keys(folder).filter(name => name.endsWith('.cpp'));
+const objects: Record<string, Uint8Array> = {};
+for (const name of units) {
+  const object = name.replace(/cpp$/, 'o');
+  const made = await tool('clang', [...compilerFlags, '-c', `kernels/${name}`, '-o', object], { kernels: folder });
+  objects[object] = made[object] as Uint8Array;
+}
+const linked = await tool('wasm-ld', [...linkerFlags, ...Object.keys(objects), '-o', 'kernels.wasm'], objects);
+
+// Written aside and renamed, so that a reader never meets half a file.
+mkdirSync(new URL('./', output), { recursive: true });
+const aside = new URL(`kernels.wasm.${process.pid}`, output);
+writeFileSync(aside, linked['kernels.wasm'] as Uint8Array);
+renameSync(aside, output);

@@ -1,0 +1,233 @@
+// Keys and values of past tokens as halves, in pages of 32 positions that are taken as a sequence grows.
+import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
+import type { Bank } from './bank.ts';
+import type { Device } from './device.ts';
+import type { Range } from './program.ts';
+
+/** Positions of a page; mirrors `page_positions` in kernels/attention.h. */
+export const pagePositions = 32;
+/** Mirrors `most_head_dim` in kernels/attention.h. */
+const mostHeadDim = 256;
+
+/** One layer of one sequence holds positions [start, end). Page p holds positions [32p, 32p + 32). */
+interface Held {
+  start: number;
+  end: number;
+  firstPage: number;
+  /** Addresses of pages firstPage, firstPage + 1, … */
+  pages: number[];
+  /** Pages a chunked layer has left behind and will want again. */
+  spare: number[];
+}
+
+/** Enqueues the copying of keys and values into pages. */
+type EncodeAppend = (cache: WasmCache, layer: number, keys: Tensor, values: Tensor, batch: Batch) => void;
+
+let made = 0;
+
+export class WasmCache implements KVCache {
+  readonly shape: CacheShape;
+  bytes = 0;
+  /** How commands name this cache when they read or write it. */
+  readonly range: Range;
+  private readonly device: Device;
+  private readonly encode: EncodeAppend;
+  private readonly onDispose: (cache: WasmCache) => void;
+  private readonly held: Held[][]; // [layer][sequence]
+  private readonly homes: ({ bank: Bank; promised: number } | undefined)[];
+  private readonly pageBytes: number;
+  private disposed = false;
+
+  constructor(shape: CacheShape, device: Device, encode: EncodeAppend, onDispose: (cache: WasmCache) => void) {
+    checkCacheShape(shape);
+    this.shape = shape;
+    this.device = device;
+    this.encode = encode;
+    this.onDispose = onDispose;
+    this.pageBytes = pagePositions * shape.kvHeads * shape.headDim * 4;
+    this.held = Array.from({ length: shape.layers }, () =>
+      Array.from({ length: shape.maxSequences }, () => ({ start: 0, end: 0, firstPage: 0, pages: [], spare: [] })),
+    );
+    this.homes = Array.from({ length: shape.layers });
+    made++;
+    this.range = { start: -made - 1, end: -made };
+  }
+
+  append(layer: number, keys: Tensor, values: Tensor, batch: Batch): void {
+    this.encode(this, layer, keys, values, batch);
+  }
+
+  /** Positions that every layer holds; while a batch is under way, layers already computed hold more. */
+  length(sequence: number): number {
+    return Math.min(...this.held.map((_, layer) => this.at(layer, sequence).end));
+  }
+
+  truncate(sequence: number, length: number): number {
+    const now = Math.max(...this.held.map((_, layer) => this.at(layer, sequence).end));
+    if (!Number.isSafeInteger(length) || length < 0 || length > now)
+      throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
+    // Chunks of different lengths: the start of one layer's chunk may lie within an older chunk of another layer.
+    let kept = length;
+    for (let before = -1; before !== kept; ) {
+      before = kept;
+      for (const [layer, chunk] of this.shape.chunks.entries())
+        if (chunk !== null && this.at(layer, sequence).start > kept - (kept % chunk)) kept -= kept % chunk;
+    }
+    for (let layer = 0; layer < this.held.length; layer++) {
+      const held = this.at(layer, sequence);
+      held.end = Math.min(held.end, kept);
+      held.start = Math.min(held.start, held.end);
+      this.release(layer, held);
+    }
+    return kept;
+  }
+
+  /**
+   * Makes room for a batch and returns each token's page.
+   * @throws RangeError when the batch does not go on where its sequences end, or exceeds what the cache was made for.
+   */
+  extend(layer: number, batch: Batch, bank: Bank): { readonly bank: Bank; readonly pages: Float64Array } {
+    const { maxTokens, maxBatch, chunks } = this.shape;
+    const tokens = batch.positions.length;
+    if (tokens > maxBatch)
+      throw new RangeError(
+        `A batch of ${tokens} tokens exceeds the cache's ${maxBatch}; cut it, or make the cache for more.`,
+      );
+    const ends = new Map<number, number>();
+    for (let t = 0; t < tokens; t++) {
+      const sequence = batch.sequences[t]!;
+      const position = batch.positions[t]!;
+      const next = ends.get(sequence) ?? this.at(layer, sequence).end;
+      if (position !== next)
+        throw new RangeError(
+          `Sequence ${sequence} goes on at position ${next} in layer ${layer}; the batch brings position ${position}. Append in order, or truncate first.`,
+        );
+      if (position >= maxTokens)
+        throw new RangeError(
+          `Position ${position} of sequence ${sequence} exceeds the cache's ${maxTokens} tokens; truncate it, or make the cache for more.`,
+        );
+      ends.set(sequence, position + 1);
+    }
+    const home = this.home(layer, bank);
+    const chunk = chunks[layer]!;
+    for (const [sequence, end] of ends) {
+      const held = this.at(layer, sequence);
+      if (chunk !== null) held.start = Math.max(held.start, end - (chunk + maxBatch));
+      held.end = end;
+      while (held.pages.length > 0 && (held.firstPage + 1) * pagePositions <= held.start) {
+        held.spare.push(held.pages.shift()!); // read before it is written again, because commands name the cache
+        held.firstPage++;
+      }
+      if (held.pages.length === 0) held.firstPage = Math.floor(held.start / pagePositions);
+      while (held.firstPage + held.pages.length < Math.ceil(end / pagePositions)) this.take(home, held);
+    }
+    const pages = new Float64Array(tokens);
+    for (let t = 0; t < tokens; t++) {
+      const held = this.held[layer]![batch.sequences[t]!]!;
+      pages[t] = held.pages[Math.floor(batch.positions[t]! / pagePositions) - held.firstPage]!;
+    }
+    return { bank: home, pages };
+  }
+
+  /**
+   * Addresses of the pages of positions [from, to).
+   * @throws RangeError when the layer does not hold all of them.
+   */
+  pages(layer: number, sequence: number, from: number, to: number): readonly number[] {
+    const { start, end, firstPage, pages } = this.at(layer, sequence);
+    if (from < start || to > end)
+      throw new RangeError(
+        `Layer ${layer} holds positions ${start} to ${end} of sequence ${sequence}; attention needs ${from} to ${to}. Append the batch first.`,
+      );
+    return pages.slice(Math.floor(from / pagePositions) - firstPage, Math.ceil(to / pagePositions) - firstPage);
+  }
+
+  /** The bank where a layer's pages lie: chosen when it is first used, near the layer's weights if there is room. */
+  home(layer: number, near: Bank): Bank {
+    const known = this.homes[layer];
+    if (known) return known.bank;
+    const { chunks, maxTokens, maxBatch, maxSequences } = this.shape;
+    const chunk = chunks[layer]!;
+    const positions = chunk === null ? maxTokens : Math.min(maxTokens, chunk + maxBatch);
+    const promised = (Math.ceil(positions / pagePositions) + 1) * this.pageBytes * maxSequences;
+    const free = (bank: Bank): number => bank.heap.available - bank.promised;
+    let bank = [near, ...this.device.banks].find(candidate => free(candidate) >= promised);
+    // A cache larger than any memory starts in the emptiest and may run full.
+    bank ??= near.heap.limit > promised && free(near) < near.heap.limit / 2 ? this.device.addBank() : undefined;
+    bank ??= this.device.banks.reduce((best, candidate) => (free(candidate) > free(best) ? candidate : best));
+    bank.promised += promised;
+    this.homes[layer] = { bank, promised };
+    return bank;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.disposed) return;
+    for (const [layer, sequences] of this.held.entries())
+      for (const held of sequences) {
+        held.start = held.end = 0;
+        this.release(layer, held);
+      }
+    for (const home of this.homes) if (home) home.bank.promised -= home.promised;
+    this.disposed = true;
+    this.held.length = 0;
+    this.onDispose(this);
+  }
+
+  private at(layer: number, sequence: number): Held {
+    if (this.disposed) throw new Error('This cache was disposed; make another with createCache.');
+    const held = this.held[layer]?.[sequence];
+    if (held) return held;
+    const { layers, maxSequences } = this.shape;
+    throw new RangeError(
+      this.held[layer]
+        ? `Sequence ${sequence} is none of the cache's 0 … ${maxSequences - 1}.`
+        : `Layer ${layer} is none of the cache's 0 … ${layers - 1}.`,
+    );
+  }
+
+  private take(bank: Bank, held: Held): void {
+    let page = held.spare.pop();
+    if (page === undefined) {
+      page = bank.allocate(this.pageBytes, 'A page of the cache');
+      this.bytes += this.pageBytes;
+    }
+    held.pages.push(page);
+  }
+
+  /** Gives back the pages without a held position. */
+  private release(layer: number, held: Held): void {
+    const { end, pages, firstPage } = held;
+    const kept = held.start === end ? 0 : Math.max(0, Math.ceil(end / pagePositions) - firstPage);
+    const unused = [...pages.slice(kept), ...held.spare];
+    if (unused.length === 0) return;
+    this.device.flush(); // commands that are enqueued may read them
+    const { heap } = this.homes[layer]!.bank;
+    for (const address of unused) heap.free(address);
+    this.bytes -= unused.length * this.pageBytes;
+    held.pages = pages.slice(0, kept);
+    held.spare = [];
+  }
+}
+
+/** The cache as one of ours. */
+export function asWasmCache(cache: KVCache): WasmCache {
+  if (cache instanceof WasmCache) return cache;
+  throw new TypeError('This cache was made by another backend; make it with the createCache of this one.');
+}
+
+function checkCacheShape(shape: CacheShape): void {
+  for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
+    if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
+      throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
+  if (shape.headDim % 4 !== 0 || shape.headDim > mostHeadDim)
+    throw new RangeError(
+      `This backend computes heads of a multiple of 4 up to ${mostHeadDim} numbers; got headDim ${shape.headDim}. The reference backend takes any.`,
+    );
+  if (shape.chunks.length !== shape.layers)
+    throw new RangeError(
+      `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
+    );
+  for (const chunk of shape.chunks)
+    if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
+      throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
+}

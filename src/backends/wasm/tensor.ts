@@ -1,0 +1,72 @@
+// What a handle of this backend holds: a place in a bank.
+import { type DType, formats } from '../../checkpoint/dtype.ts';
+import type { Tensor } from '../backend.ts';
+import type { Bank } from './bank.ts';
+
+/** The same numbers in other places or forms, made when first wanted. Freed with the original. */
+export interface Copy {
+  readonly bank: Bank;
+  readonly address: number;
+}
+
+/** Bytes in a bank. Reshaped tensors share a storage. */
+export interface Storage {
+  readonly bank: Bank;
+  readonly address: number;
+  readonly bytes: number;
+  readonly weight: boolean;
+  freed: boolean;
+  /** By bank index: the bytes as they are, in other banks. */
+  copies: Map<number, Copy> | null;
+  /** By bank index and row length: rows rounded to 8 bits. */
+  quantized: Map<string, Copy> | null;
+}
+
+export class WasmTensor implements Tensor {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly storage: Storage;
+  /** Numbers it has. */
+  readonly size: number;
+  /** Length of the last axis, and how many such rows there are. */
+  readonly rowLength: number;
+  readonly rows: number;
+
+  constructor(dtype: DType, shape: readonly number[], storage: Storage) {
+    this.dtype = dtype;
+    this.shape = shape;
+    this.storage = storage;
+    this.size = sizeOf(shape);
+    this.rowLength = shape.at(-1)!;
+    this.rows = sizeOf(shape.slice(0, -1));
+  }
+}
+
+/** Elements of a tensor of this shape. */
+export const sizeOf = (shape: readonly number[]): number => {
+  let size = 1;
+  for (const length of shape) size *= length;
+  return size;
+};
+
+/** The shape with its −1 filled in. @throws RangeError when `size` numbers cannot have it. */
+export function fullShape(shape: readonly number[], of: Tensor, size: number): readonly number[] {
+  const known = sizeOf(shape.filter(length => length !== -1));
+  const full = shape.map(length => (length === -1 ? size / known : length));
+  if (shape.indexOf(-1) === shape.lastIndexOf(-1) && full.every(Number.isInteger) && sizeOf(full) === size) return full;
+  throw new RangeError(`[${of.shape}] has ${size} numbers and cannot become [${shape}].`);
+}
+
+/** @throws RangeError when a tensor of this format cannot have this shape. */
+export function checkShape(dtype: DType, shape: readonly number[]): void {
+  const { blockSize } = formats[dtype];
+  if (shape.length === 0 || !shape.every(length => Number.isSafeInteger(length) && length >= 0))
+    throw new RangeError(`A tensor's shape must be whole numbers from 0 on; got [${shape}].`);
+  // The kernels count rows and columns in 32 bits.
+  if (!shape.every(length => length < 2 ** 31) || !Number.isSafeInteger(8 * sizeOf(shape)))
+    throw new RangeError(`A tensor of shape [${shape}] is too large to count.`);
+  if (shape.at(-1)! % blockSize !== 0)
+    throw new RangeError(
+      `${dtype} stores rows in blocks of ${blockSize}; rows of ${shape.at(-1)} do not fit (shape [${shape}]).`,
+    );
+}

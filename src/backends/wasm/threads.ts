@@ -1,0 +1,158 @@
+// The threads beside the caller's: they sleep until a program is there, run their share of it, and sleep again.
+import { once } from 'node:events';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import type { Bank } from './bank.ts';
+import { control, task } from './kernels.ts';
+
+/** What a worker needs to know of a bank. */
+export interface SharedBank {
+  readonly memory: WebAssembly.Memory;
+  readonly control: number;
+  readonly program: number;
+  readonly stackEnd: number;
+}
+
+export interface WorkerStart {
+  readonly module: WebAssembly.Module;
+  readonly thread: number;
+  readonly threads: number;
+  readonly bank: SharedBank;
+  /** Banks come in here, and a failure goes out. */
+  readonly port: MessagePort;
+}
+
+/** How long attaching a bank and leaving may take, milliseconds. */
+const patience = 30_000;
+const workerUrl = new URL(`./thread-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
+
+export class Threads {
+  readonly count: number;
+  private readonly banks: Bank[] = [];
+  private readonly workers: { worker: Worker; port: MessagePort; exited: Promise<unknown> }[] = [];
+  private leaving = false;
+  private failure: Error | undefined;
+
+  private constructor(count: number) {
+    this.count = count;
+  }
+
+  /** Starts `count` − 1 workers on the first bank. @throws Error when a worker does not come up. */
+  static async start(count: number, module: WebAssembly.Module, bank: Bank): Promise<Threads> {
+    const threads = new Threads(count);
+    threads.banks.push(bank);
+    try {
+      await Promise.all(Array.from({ length: count - 1 }, (_, i) => threads.startWorker(i + 1, module, bank)));
+    } catch (error) {
+      await threads.dispose();
+      throw error;
+    }
+    return threads;
+  }
+
+  /** Lets every worker know a further bank. */
+  attach(bank: Bank): void {
+    this.checkAlive();
+    this.banks.push(bank);
+    if (this.workers.length === 0) return;
+    const first = this.banks[0]!;
+    const words = first.integers(first.control, control.bytes / 4);
+    Atomics.store(words, control.attached, 0);
+    for (const [i, { port }] of this.workers.entries()) port.postMessage(shared(bank, i + 1));
+    this.begin(task.Attach, 0, 0);
+    const deadline = performance.now() + patience;
+    for (let done = 0; done < this.workers.length; done = Atomics.load(words, control.attached)) {
+      if (Atomics.load(words, control.failed) !== 0 || performance.now() > deadline) throw this.fail(undefined);
+      Atomics.wait(words, control.attached, done, 100);
+    }
+  }
+
+  /** Runs the first `commands` commands of a bank's program on all threads and returns when they are done. */
+  run(bank: Bank, commands: number): void {
+    this.checkAlive();
+    if (this.workers.length > 0) this.begin(task.Run, bank.index, commands);
+    let status: number;
+    try {
+      status = bank.kernels.run(BigInt(bank.control), BigInt(bank.program), commands, 0, this.count);
+    } catch (error) {
+      throw this.fail(error);
+    }
+    if (status !== 0) throw this.fail(undefined);
+  }
+
+  /** Ends every worker; resolves when none is left. */
+  async dispose(): Promise<void> {
+    this.leaving = true;
+    if (this.workers.length > 0 && !this.failure) this.begin(task.Leave, 0, 0);
+    await Promise.all(
+      this.workers.map(async ({ worker, port, exited }) => {
+        const timer = setTimeout(() => worker.terminate(), this.failure ? 0 : patience);
+        await exited;
+        clearTimeout(timer);
+        port.close();
+      }),
+    );
+    this.workers.length = 0;
+  }
+
+  private async startWorker(thread: number, module: WebAssembly.Module, bank: Bank): Promise<void> {
+    const { port1, port2 } = new MessageChannel();
+    const workerData: WorkerStart = { module, thread, threads: this.count, bank: shared(bank, thread), port: port2 };
+    const worker = new Worker(workerUrl, { workerData, transferList: [port2], execArgv: [], name: 'maverick-compute' });
+    const exited = new Promise(resolve => worker.once('exit', resolve));
+    this.workers.push({ worker, port: port1, exited });
+    port1.unref();
+    await once(worker, 'message'); // rejects when the worker fails first
+    worker.on('error', error => this.lost(error));
+    worker.once('exit', code => this.lost(new Error(`it ended with code ${code}`)));
+    worker.unref();
+  }
+
+  private begin(what: number, bank: number, commands: number): void {
+    const first = this.banks[0]!;
+    const words = first.integers(first.control, control.bytes / 4);
+    words[control.task] = what;
+    words[control.bank] = bank;
+    words[control.commands] = commands;
+    first.kernels.begin_task(BigInt(first.control));
+  }
+
+  private checkAlive(): void {
+    if (this.leaving) throw new Error('This backend was disposed; make another with createWasmBackend.');
+    if (this.failure) throw this.failure;
+  }
+
+  private lost(cause: unknown): void {
+    if (!this.leaving) this.fail(cause);
+  }
+
+  /** Marks the threads as lost, lets those that wait go, and says why. */
+  private fail(cause: unknown): Error {
+    if (this.failure) return this.failure;
+    let reason = cause;
+    for (const { port } of this.workers) reason ??= receiveMessageOnPort(port)?.message;
+    const message = reason instanceof Error ? reason.message : String(reason ?? 'it did not answer');
+    this.failure = new Error(
+      `A compute thread was lost: ${message}. Make a new backend; this one can only be disposed.`,
+      {
+        cause: reason,
+      },
+    );
+    for (const bank of this.banks) abandon(bank.memory, bank.control);
+    return this.failure;
+  }
+}
+
+/** Wakes everybody who waits at this bank's barrier and tells them to leave. */
+export function abandon(memory: WebAssembly.Memory, address: number): void {
+  const words = new Int32Array(memory.buffer, address, control.bytes / 4);
+  Atomics.store(words, control.failed, 1);
+  Atomics.notify(words, control.generation);
+  Atomics.notify(words, control.attached);
+}
+
+const shared = (bank: Bank, thread: number): SharedBank => ({
+  memory: bank.memory,
+  control: bank.control,
+  program: bank.program,
+  stackEnd: bank.stacks[thread]!,
+});

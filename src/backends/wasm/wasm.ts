@@ -1,0 +1,452 @@
+// The default backend: the kernels as WebAssembly with SIMD, on several threads over shared memory.
+import { availableParallelism } from 'node:os';
+import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
+import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from '../backend.ts';
+import { enqueueAppend, enqueueAttention } from './attention.ts';
+import { type Bank, largestBank } from './bank.ts';
+import { asWasmCache, WasmCache } from './cache.ts';
+import { Device } from './device.ts';
+import { commands, control, loadKernels } from './kernels.ts';
+import { angleTable } from './rope.ts';
+import { checkShape, fullShape, sizeOf, WasmTensor } from './tensor.ts';
+
+export interface WasmOptions {
+  /** Compute threads, the caller's among them, 1 … 64. Default: `availableThreads()`. */
+  readonly threads?: number;
+  /**
+   * Bytes of one memory, 4 MiB … 16 GiB. Weights that exceed three quarters of it go on in another one. Default 16 GiB, of
+   * which only what is used takes room.
+   */
+  readonly bankBytes?: number;
+}
+
+const mostThreads = 64;
+const smallestBank = 4 * 2 ** 20;
+/** Bytes that `upload` asks for at once, at most (but whole rows). */
+const pieceBytes = 64 * 2 ** 20;
+/** Elements up to which one thread is sooner done than several that must meet; products and exponentials count for more. */
+const alone = { plain: 8192, exponential: 2048 } as const;
+
+/** Processors that this process may use. */
+export const availableThreads = (): number => Math.min(mostThreads, availableParallelism());
+
+/**
+ * Makes a backend whose matrix products round activations to 8 bits where weights are quantized, and whose caches hold halves.
+ * It computes on the caller's thread and `threads` − 1 more, which sleep while nothing is to do.
+ * @throws RangeError when an option is out of its range or memory cannot be reserved; Error when the kernels are not built.
+ */
+export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
+  const { threads = availableThreads(), bankBytes = largestBank } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads)
+    throw new RangeError(`threads must be a whole number from 1 to ${mostThreads}; got ${threads}.`);
+  if (!Number.isInteger(bankBytes / 65536) || bankBytes < smallestBank || bankBytes > largestBank)
+    throw new RangeError(
+      `bankBytes must be a multiple of 65536 from ${smallestBank} to ${largestBank}; got ${bankBytes}.`,
+    );
+  return new WasmBackend(await Device.open(await loadKernels(), threads, bankBytes));
+}
+
+class WasmBackend implements Backend {
+  readonly name = 'wasm';
+  private readonly device: Device;
+  private readonly caches = new Set<WasmCache>();
+  private lastCounters: Counters = { weightBytes: 0, multiplyAdds: 0 };
+
+  constructor(device: Device) {
+    this.device = device;
+  }
+
+  get threads(): number {
+    return this.device.threadCount;
+  }
+
+  get counters(): Counters {
+    const { banks } = this.device;
+    if (banks.length > 0) {
+      const sum = (at: number) =>
+        banks.reduce((total, bank) => total + bank.doubles(bank.control, control.bytes / 8)[at]!, 0);
+      this.lastCounters = { weightBytes: sum(control.weightBytes), multiplyAdds: sum(control.multiplyAdds) };
+    }
+    return this.lastCounters;
+  }
+
+  get memoryBytes(): number {
+    return this.device.memoryBytes;
+  }
+
+  async upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor> {
+    this.device.checkLive();
+    checkShape(dtype, shape);
+    const bytes = byteLengthOf(dtype, sizeOf(shape));
+    const storage = this.device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
+    const rowBytes = byteLengthOf(dtype, shape.at(-1)!);
+    try {
+      await fillRows(storage.bank, storage.address, bytes, rowBytes, fill);
+    } catch (error) {
+      storage.bank.freeWeight(storage.address, bytes);
+      throw error;
+    }
+    return new WasmTensor(dtype, [...shape], storage);
+  }
+
+  async write(x: Tensor, index: number, fill: Fill): Promise<void> {
+    const { dtype, shape, storage } = this.own(x);
+    if (shape.length !== 3 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
+      throw new RangeError(
+        `Slot ${index} cannot be written: the tensor is [${shape}], wanted is [n, out, in] with n > ${index}.`,
+      );
+    this.device.settle(); // commands that are enqueued want the old numbers
+    for (const copy of storage.copies?.values() ?? []) copy.bank.heap.free(copy.address);
+    storage.copies = null;
+    const bytes = byteLengthOf(dtype, shape[1]! * shape[2]!);
+    await fillRows(storage.bank, storage.address + index * bytes, bytes, byteLengthOf(dtype, shape[2]!), fill);
+  }
+
+  async read(x: Tensor): Promise<Float32Array> {
+    const tensor = this.own(x);
+    const { dtype, storage, size } = tensor;
+    this.device.settle();
+    if (dtype === 'F32') return storage.bank.floats(storage.address, size).slice();
+    if (dtype === 'I32') return Float32Array.from(storage.bank.integers(storage.address, size));
+    return this.step(() =>
+      this.read(
+        this.decodeRows(
+          tensor,
+          Int32Array.from({ length: tensor.rows }, (_, row) => row),
+        ),
+      ),
+    );
+  }
+
+  step<T>(run: () => Promise<T>): Promise<T> {
+    return this.device.step(run);
+  }
+
+  createCache(shape: CacheShape): KVCache {
+    this.device.checkLive();
+    const cache = new WasmCache(
+      shape,
+      this.device,
+      (own, layer, keys, values, batch) =>
+        enqueueAppend(this.device, own, layer, this.own(keys), this.own(values), batch),
+      disposed => this.caches.delete(disposed),
+    );
+    this.caches.add(cache);
+    return cache;
+  }
+
+  embed(table: Tensor, tokens: Int32Array): Tensor {
+    const weight = this.own(table);
+    const [vocab] = matrix(weight);
+    for (const token of tokens)
+      if (token < 0 || token >= vocab) throw new RangeError(`Token ${token} is none of the table's 0 … ${vocab - 1}.`);
+    return this.decodeRows(weight, tokens);
+  }
+
+  matmul(x: Tensor, weight: Tensor): Tensor {
+    const w = this.own(weight);
+    const [out, n] = matrix(w);
+    const input = this.rowsOf(x, n, w);
+    const { bank } = w.storage;
+    const y = this.device.activation(bank, 'F32', [...x.shape.slice(0, -1), out], input.rows * out);
+    const from = this.productInput(bank, input, w);
+    this.device.enqueue(bank, {
+      kind: commands.Matmul,
+      arguments: [formatOf(w), w.storage.address, out, n, from.start, input.rows, y.storage.address],
+      reads: [from],
+      writes: [y.storage],
+    });
+    return y;
+  }
+
+  expertMatmul(x: Tensor, experts: Tensor, slots: Tensor): Tensor {
+    const w = this.own(experts);
+    const [count, out, n] = w.shape as readonly [number, number, number];
+    if (w.shape.length !== 3) throw new RangeError(`Experts must be [n, out, in]; got [${w.shape}].`);
+    const input = this.rowsOf(x, n, w);
+    const ids = this.own(slots);
+    if (ids.dtype !== 'I32' || ids.size !== input.rows)
+      throw new RangeError(`Slots must be I32 [${input.rows}, 1]; got ${slots.dtype} [${slots.shape}].`);
+    const { device } = this;
+    const { bank } = w.storage;
+    const y = device.activation(bank, 'F32', [...x.shape.slice(0, -1), out], input.rows * out);
+    const from = this.productInput(bank, input, w);
+    const slotsAt = device.addressIn(bank, ids.storage);
+    const scratchBytes = bank.kernels.expert_scratch_bytes(count, input.rows, device.threadCount);
+    const scratch = device.input(bank, scratchBytes);
+    device.enqueue(bank, {
+      kind: commands.ExpertMatmul,
+      arguments: [
+        formatOf(w),
+        w.storage.address,
+        count,
+        out,
+        n,
+        from.start,
+        input.rows,
+        slotsAt,
+        y.storage.address,
+        scratch,
+      ],
+      reads: [from, ids.storage],
+      writes: [y.storage, { start: scratch, end: scratch + scratchBytes }],
+    });
+    return y;
+  }
+
+  rmsNorm(x: Tensor, weight: Tensor | null, eps: number): Tensor {
+    const input = this.own(x);
+    const n = input.rowLength;
+    const w = weight && this.rowsOf(weight, n, input);
+    const bank = w ? this.device.bankOf(w.storage, input.storage) : input.storage.bank;
+    const at = this.device.addressIn(bank, input.storage);
+    const weightAt = w ? this.device.addressIn(bank, w.storage) : 0;
+    const y = this.device.activation(bank, 'F32', x.shape, input.size);
+    this.device.enqueue(bank, {
+      kind: commands.RmsNorm,
+      arguments: [at, weightAt, input.rows, n, eps, y.storage.address],
+      reads: w ? [input.storage, w.storage] : [input.storage],
+      writes: [y.storage],
+      single: input.size <= alone.plain,
+    });
+    return y;
+  }
+
+  rope(x: Tensor, frequencies: Tensor, positions: Int32Array): Tensor {
+    const input = this.own(x);
+    const f = this.own(frequencies);
+    const [tokens, heads, headDim] = x.shape as readonly [number, number, number];
+    if (x.shape.length !== 3 || f.size * 2 !== headDim || positions.length !== tokens)
+      throw new RangeError(
+        `rope wants [T, heads, headDim], headDim / 2 frequencies and T positions; got [${x.shape}], ${f.size} and ${positions.length}.`,
+      );
+    const { device } = this;
+    const { bank } = input.storage;
+    const table = device.sharedInput(bank, 'angles', [f.storage, positions], () => {
+      if (!f.storage.weight) device.flush();
+      const address = device.input(bank, 4 * tokens * headDim);
+      angleTable(f.storage.bank.floats(f.storage.address, f.size), positions, bank.floats(address, tokens * headDim));
+      return address;
+    });
+    const y = device.activation(bank, 'F32', x.shape, input.size);
+    device.enqueue(bank, {
+      kind: commands.Rope,
+      arguments: [input.storage.address, table, tokens, heads, headDim, y.storage.address],
+      reads: [input.storage],
+      writes: [y.storage],
+      single: input.size <= alone.plain,
+    });
+    return y;
+  }
+
+  attention(q: Tensor, cache: KVCache, layer: number, batch: Batch): Tensor {
+    return enqueueAttention(this.device, this.own(q), asWasmCache(cache), layer, batch);
+  }
+
+  topK(x: Tensor, k: number): { ids: Tensor; values: Tensor } {
+    const input = this.own(x);
+    const n = input.rowLength;
+    if (!Number.isInteger(k) || k < 1 || k > n)
+      throw new RangeError(`The ${k} largest of rows of ${n} cannot be taken; k must be 1 … ${n}.`);
+    const { bank } = input.storage;
+    const shape = [...x.shape.slice(0, -1), k];
+    const ids = this.device.activation(bank, 'I32', shape, input.rows * k);
+    const values = this.device.activation(bank, 'F32', shape, input.rows * k);
+    this.device.enqueue(bank, {
+      kind: commands.TopK,
+      arguments: [input.storage.address, input.rows, n, k, ids.storage.address, values.storage.address],
+      reads: [input.storage],
+      writes: [ids.storage, values.storage],
+      single: input.size * k <= alone.plain,
+    });
+    return { ids, values };
+  }
+
+  swiglu(gate: Tensor, up: Tensor): Tensor {
+    const [g, u] = this.samePlace(gate, up);
+    const y = this.device.activation(g.bank, 'F32', gate.shape, g.tensor.size);
+    this.device.enqueue(g.bank, {
+      kind: commands.Swiglu,
+      arguments: [g.address, u.address, g.tensor.size, y.storage.address],
+      reads: [g.tensor.storage, u.tensor.storage],
+      writes: [y.storage],
+      single: g.tensor.size <= alone.exponential,
+    });
+    return y;
+  }
+
+  sigmoid(x: Tensor): Tensor {
+    const { size, storage } = this.own(x);
+    const y = this.device.activation(storage.bank, 'F32', x.shape, size);
+    this.device.enqueue(storage.bank, {
+      kind: commands.Sigmoid,
+      arguments: [storage.address, size, y.storage.address],
+      reads: [storage],
+      writes: [y.storage],
+      single: size <= alone.exponential,
+    });
+    return y;
+  }
+
+  add(a: Tensor, b: Tensor, scale = 1): Tensor {
+    const [first, second] = this.samePlace(a, b);
+    const { bank, tensor } = first;
+    const y = this.device.activation(bank, 'F32', a.shape, tensor.size);
+    this.device.enqueue(bank, {
+      kind: commands.Add,
+      arguments: [first.address, second.address, scale, tensor.size, y.storage.address],
+      reads: [tensor.storage, second.tensor.storage],
+      writes: [y.storage],
+      single: tensor.size <= alone.plain,
+    });
+    return y;
+  }
+
+  scaleRows(x: Tensor, perRow: Tensor | Float32Array): Tensor {
+    const { device } = this;
+    const input = this.own(x);
+    const rows = x.shape[0]!;
+    const factors = perRow instanceof Float32Array ? null : this.own(perRow);
+    const given = factors ? factors.size : (perRow as Float32Array).length;
+    if (given !== rows) throw new RangeError(`${rows} rows need as many factors; got ${given}.`);
+    const bank = factors ? device.bankOf(factors.storage, input.storage) : input.storage.bank;
+    const at = device.addressIn(bank, input.storage);
+    let factorsAt: number;
+    if (factors) factorsAt = device.addressIn(bank, factors.storage);
+    else {
+      factorsAt = device.input(bank, 4 * rows);
+      bank.floats(factorsAt, rows).set(perRow as Float32Array);
+    }
+    const y = device.activation(bank, 'F32', x.shape, input.size);
+    device.enqueue(bank, {
+      kind: commands.ScaleRows,
+      arguments: [at, factorsAt, rows, sizeOf(x.shape.slice(1)), y.storage.address],
+      reads: factors ? [input.storage, factors.storage] : [input.storage],
+      writes: [y.storage],
+      single: input.size <= alone.plain,
+    });
+    return y;
+  }
+
+  gatherRows(x: Tensor, rows: Int32Array): Tensor {
+    const { device } = this;
+    const { storage } = this.own(x);
+    for (const row of rows)
+      if (row < 0 || row >= x.shape[0]!)
+        throw new RangeError(`Row ${row} is none of the tensor's 0 … ${x.shape[0]! - 1}.`);
+    const n = sizeOf(x.shape.slice(1));
+    const y = device.activation(storage.bank, 'F32', [rows.length, ...x.shape.slice(1)], rows.length * n);
+    device.enqueue(storage.bank, {
+      kind: commands.GatherRows,
+      arguments: [storage.address, device.integers(storage.bank, rows), rows.length, n, y.storage.address],
+      reads: [storage],
+      writes: [y.storage],
+      single: rows.length * n <= alone.plain,
+    });
+    return y;
+  }
+
+  reshape(x: Tensor, shape: readonly number[]): Tensor {
+    const { dtype, storage, size } = this.own(x);
+    return new WasmTensor(dtype, fullShape(shape, x, size), storage);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    void this.counters; // keeps their last values
+    for (const cache of [...this.caches]) cache[Symbol.dispose]();
+    await this.device.dispose();
+  }
+
+  /** Rows of a weight as floats: [rows, n]. */
+  private decodeRows(w: WasmTensor, rows: Int32Array): WasmTensor {
+    const { bank, address } = w.storage;
+    const n = w.rowLength;
+    const y = this.device.activation(bank, 'F32', [rows.length, n], rows.length * n);
+    this.device.enqueue(bank, {
+      kind: commands.Embed,
+      arguments: [
+        formatOf(w),
+        address,
+        byteLengthOf(w.dtype, n),
+        n,
+        this.device.integers(bank, rows),
+        rows.length,
+        y.storage.address,
+      ],
+      reads: [],
+      writes: [y.storage],
+      single: rows.length * n <= alone.plain,
+    });
+    return y;
+  }
+
+  /** Where a product finds its activations, in the form its weight wants; rounding is done once for all products of one x. */
+  private productInput(bank: Bank, x: WasmTensor, w: WasmTensor): { readonly start: number; readonly end: number } {
+    const { device } = this;
+    const at = device.addressIn(bank, x.storage);
+    const { kernels } = bank;
+    if (kernels.uses_q8(formatOf(w)) === 0) return { start: at, end: at + 4 * x.size };
+    const bytes = x.rows * kernels.q8_row_bytes(x.rowLength);
+    const key = `${bank.index} ${x.rowLength}`;
+    const made = x.storage.quantized?.get(key);
+    if (made) return { start: made.address, end: made.address + bytes };
+    const address = bank.allocate(bytes, 'Rounded activations');
+    x.storage.quantized ??= new Map();
+    x.storage.quantized.set(key, { bank, address });
+    const range = { start: address, end: address + bytes };
+    device.enqueue(bank, {
+      kind: commands.Quantize,
+      arguments: [at, x.rows, x.rowLength, address],
+      reads: [x.storage],
+      writes: [range],
+      single: x.size <= alone.plain,
+    });
+    return range;
+  }
+
+  /** Two operands of one size, in one bank. */
+  private samePlace(a: Tensor, b: Tensor): readonly [Operand, Operand] {
+    const [first, second] = [this.own(a), this.own(b)];
+    if (first.size !== second.size) throw new RangeError(`[${a.shape}] and [${b.shape}] must have the same shape.`);
+    const bank = this.device.bankOf(first.storage, second.storage);
+    const operand = (tensor: WasmTensor): Operand => ({
+      tensor,
+      bank,
+      address: this.device.addressIn(bank, tensor.storage),
+    });
+    return [operand(first), operand(second)];
+  }
+
+  private own(x: Tensor): WasmTensor {
+    this.device.checkLive();
+    if (!(x instanceof WasmTensor) || !this.device.banks.includes(x.storage.bank))
+      throw new TypeError(`This ${x.dtype} [${x.shape}] tensor was made by another backend.`);
+    if (x.storage.freed)
+      throw new Error(`This ${x.dtype} [${x.shape}] tensor was freed when its step ended; read it inside the step.`);
+    return x;
+  }
+
+  private rowsOf(x: Tensor, n: number, beside: Tensor): WasmTensor {
+    if (x.shape.at(-1) === n) return this.own(x);
+    throw new RangeError(`[${x.shape}] does not fit [${beside.shape}]: the last axes differ.`);
+  }
+}
+
+interface Operand {
+  readonly tensor: WasmTensor;
+  readonly bank: Bank;
+  readonly address: number;
+}
+
+const formatOf = (x: Tensor): number => formats[x.dtype].ggmlType;
+
+function matrix(x: Tensor): readonly [number, number] {
+  if (x.shape.length === 2 && x.dtype !== 'I32') return x.shape as readonly [number, number];
+  throw new RangeError(`A weight matrix must be [out, in]; got ${x.dtype} [${x.shape}].`);
+}
+
+/** Asks for a tensor's bytes in ascending pieces of whole rows. */
+async function fillRows(bank: Bank, address: number, bytes: number, rowBytes: number, fill: Fill): Promise<void> {
+  const piece = Math.max(1, Math.floor(pieceBytes / Math.max(1, rowBytes))) * Math.max(1, rowBytes);
+  for (let at = 0; at < bytes; at += piece) await fill(bank.bytes(address + at, Math.min(piece, bytes - at)), at);
+}
