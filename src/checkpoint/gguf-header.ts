@@ -22,7 +22,7 @@ const maxNameBytes = 2 ** 16 - 1;
 const maxTextBytes = 2 ** 24;
 const maxElements = 2 ** 22; // of all arrays together
 const maxDepth = 4;
-const nestedArrayCost = 64; // elements: an empty array takes 12 bytes in a file and far more in memory
+const nestedArrayCost = 1024; // elements: no known model nests arrays, and an empty one takes 12 bytes in a file and far more here
 const maxAlignment = 2 ** 30;
 const maxDimensions = 4;
 
@@ -45,8 +45,8 @@ export interface GgufHeader {
 export async function readGgufHeader(source: Source): Promise<GgufHeader> {
   const cursor = new HeaderCursor(source);
   await readMagic(cursor, source);
-  await cursor.need(16);
   cursor.field = 'header';
+  await cursor.need(16);
   const tensorCount = cursor.count('the tensor count', tensorBytes, maxTensors);
   const entryCount = cursor.count('the metadata count', entryBytes, maxEntries);
   const { metadata, types } = await readMetadata(cursor, entryCount);
@@ -145,16 +145,11 @@ async function readArray(cursor: HeaderCursor, budget: { elements: number }, dep
   const cost = type === 'array' ? nestedArrayCost : 1;
   const count = cursor.count('the length of its array', bytes, Math.floor(budget.elements / cost));
   budget.elements -= count * cost;
+  if (type === 'string') return cursor.texts(count, maxTextBytes);
   const values = new Array<MetadataValue>(count);
   for (let i = 0; i < count; i++) {
-    // The waits are conditional here: a vocabulary is hundreds of thousands of strings.
-    if (cursor.available < bytes) await cursor.need(bytes);
-    if (type === 'array') values[i] = await readArray(cursor, budget, depth + 1);
-    else if (type === 'string') {
-      const length = cursor.count('the length of a text', 1, maxTextBytes);
-      if (cursor.available < length) await cursor.need(length);
-      values[i] = cursor.text(length);
-    } else values[i] = cursor.scalar(type);
+    if (cursor.available < bytes) await cursor.need(bytes); // to await each would take longer than to read
+    values[i] = type === 'array' ? await readArray(cursor, budget, depth + 1) : cursor.scalar(type);
   }
   return values;
 }
@@ -185,7 +180,7 @@ function sizeTensor(cursor: HeaderCursor, name: string, shape: readonly (number 
   const dtype = dtypeOfGgml(ggmlType);
   if (!dtype)
     return cursor.fail(
-      `its type ${ggmlTypeName(ggmlType) ?? 'of an unknown name'} (ggml id ${ggmlType}) is not supported yet; use a file with ${Object.keys(formats).join(', ')}.`,
+      `its type is ${ggmlTypeName(ggmlType) ?? 'unknown'} (ggml id ${ggmlType}), which is not supported yet; use a file with ${Object.keys(formats).join(', ')}.`,
     );
   let elements = 1;
   for (const size of shape) {

@@ -49,6 +49,8 @@ async function openParts(named: Part, openPart: (path: string) => Promise<Part>)
       path,
       `metadata split.count is ${named.header.metadata.has('split.count') ? count : 'missing'}, but its name says ${name.parts} parts; give it the name it was made with.`,
     );
+  if (name.part < 1 || name.part > count)
+    throw new CheckpointError(path, `its name says part ${name.part} of ${count}; give it the name it was made with.`);
   checkNumber(named, name.part);
   const parts: Part[] = [];
   for (let number = 1; number <= count; number++)
@@ -69,17 +71,22 @@ async function openSibling(
     part = await openPart(path);
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
-    throw new CheckpointError(path, `part ${number} of a split file: ${error.message.slice(error.path.length + 2)}`, {
-      cause: error,
-    });
+    throw new CheckpointError(
+      path,
+      `part ${number} of the file that ${named.source.path} is a part of: ${error.message.slice(error.path.length + 2)}`,
+      {
+        cause: error,
+      },
+    );
   }
   const { path: namedPath } = named.source;
   for (const key of ['split.count', 'split.tensors.count']) {
-    const [here, there] = [part, named].map(({ header }) => header.metadata.get(key) ?? 'missing');
+    const here = integerOf(path, part.header, key, 0, 2 ** 31 - 1, -1);
+    const there = integerOf(namedPath, named.header, key, 0, 2 ** 31 - 1, -1);
     if (here !== there)
       throw new CheckpointError(
         path,
-        `metadata ${key} is ${here}, but ${there} in ${namedPath}; they are parts of two files.`,
+        `metadata ${key} is ${orMissing(here)}, but ${orMissing(there)} in ${namedPath}; they are parts of two files.`,
       );
   }
   checkNumber(part, number);
@@ -91,9 +98,11 @@ function checkNumber({ source, header }: Part, number: number): void {
   if (got !== number - 1)
     throw new CheckpointError(
       source.path,
-      `metadata split.no is ${got === -1 ? 'missing' : got}, but part ${number} by its name has ${number - 1}; give it the name it was made with.`,
+      `metadata split.no is ${orMissing(got)}, but part ${number} by its name has ${number - 1}; give it the name it was made with.`,
     );
 }
+
+const orMissing = (value: number): number | string => (value === -1 ? 'missing' : value);
 
 class GgufCheckpoint implements Checkpoint {
   readonly path: string;
