@@ -57,11 +57,23 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const actualPort = typeof address === 'object' && address ? address.port : port;
   if (preload !== undefined) await models.preload(preload);
 
+  let answering = 0;
+  let onIdle = () => {};
+  server.on('request', (_request, response) => {
+    answering++;
+    response.once('close', () => {
+      answering--;
+      if (answering === 0) onIdle();
+    });
+  });
+
   let closing: Promise<void> | null = null;
   const close = async () => {
     stopping.abort(new ApiError(503, 'server_stopping', 'The server is stopping. Try again when it is back.'));
     const closed = new Promise<void>(resolve => server.close(() => resolve()));
-    server.closeIdleConnections();
+    // A connection that a browser has opened ahead of need is not idle to Node, and would hold the server open.
+    onIdle = () => server.closeAllConnections();
+    if (answering === 0) onIdle();
     const timer = setTimeout(() => server.closeAllConnections(), CLOSE_GRACE_MS);
     await closed;
     clearTimeout(timer);
