@@ -5,6 +5,7 @@ import { metaCuts, type PreTokenizer } from './patterns.ts';
 import { PieceCache } from './piece-cache.ts';
 import { codePointAt } from './scanners.ts';
 import { SpecialFinder } from './special-text.ts';
+import { TokenList } from './token-list.ts';
 import type { Tokenizer, TokenStream } from './tokenizer.ts';
 import { CONTROL, NORMAL, type Vocabulary } from './vocabulary.ts';
 
@@ -38,6 +39,7 @@ export class ByteLevelTokenizer implements Tokenizer {
   readonly #bpe: Bpe;
   readonly #cache = new PieceCache();
   readonly #special: SpecialFinder;
+  readonly #list = new TokenList();
   /** The text in hand, in UTF-16. */
   #units = new Uint16Array(1024);
   /** The bytes of the piece in hand. */
@@ -62,7 +64,8 @@ export class ByteLevelTokenizer implements Tokenizer {
   encode(text: string, options?: { special?: 'text' | 'parse' }): number[] {
     const wellFormed = text.isWellFormed() ? text : text.toWellFormed();
     const units = this.#toUtf16(wellFormed);
-    const ids: number[] = [];
+    const ids = this.#list;
+    ids.clear();
     let start = 0;
     if (options?.special === 'parse') {
       for (const match of this.#special.all(wellFormed)) {
@@ -72,10 +75,10 @@ export class ByteLevelTokenizer implements Tokenizer {
       }
     }
     this.#encodeText(units, start, wellFormed.length, ids);
-    return ids;
+    return ids.take();
   }
 
-  #encodeText(units: Uint16Array, start: number, end: number, ids: number[]): void {
+  #encodeText(units: Uint16Array, start: number, end: number, ids: TokenList): void {
     if (!this.#preTokenizer.metaLimits) {
       this.#encodePieces(units, start, end, ids);
       return;
@@ -87,7 +90,7 @@ export class ByteLevelTokenizer implements Tokenizer {
     }
   }
 
-  #encodePieces(units: Uint16Array, start: number, end: number, ids: number[]): void {
+  #encodePieces(units: Uint16Array, start: number, end: number, ids: TokenList): void {
     const scan = this.#preTokenizer.scan;
     const cache = this.#cache;
     for (let i = start; i < end; ) {
@@ -97,11 +100,11 @@ export class ByteLevelTokenizer implements Tokenizer {
     }
   }
 
-  #encodePiece(units: Uint16Array, start: number, end: number, ids: number[]): void {
+  #encodePiece(units: Uint16Array, start: number, end: number, ids: TokenList): void {
     const length = this.#toUtf8(units, start, end);
     const count = this.#bpe.encode(this.#bytes, length);
     const found = this.#bpe.ids;
-    for (let i = 0; i < count; i++) ids.push(found[i]!);
+    ids.append(found, 0, count);
     this.#cache.store(units, start, end, found, count);
   }
 
@@ -150,10 +153,26 @@ export class ByteLevelTokenizer implements Tokenizer {
 
   /** @throws RangeError for an id that is no token */
   decode(tokens: Iterable<number>, options?: { special?: 'skip' | 'show' }): string {
-    const stream = this.stream(options);
+    const show = options?.special === 'show';
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+    // Bytes are decoded many tokens at a time; one by one costs a call each.
+    const bytes = new Uint8Array(4096);
+    let length = 0;
     let text = '';
-    for (const token of tokens) text += stream.push(token);
-    return text + stream.end();
+    for (const token of tokens) {
+      const kind = this.#vocabulary.kind(this.#checked(token));
+      if (kind === CONTROL && !show) continue;
+      const next = this.#vocabulary.bytes(token);
+      if (kind === NORMAL && length + next.length <= bytes.length) {
+        bytes.set(next, length);
+        length += next.length;
+        continue;
+      }
+      text += decoder.decode(bytes.subarray(0, length), { stream: true });
+      length = 0;
+      text += kind === NORMAL ? decoder.decode(next, { stream: true }) : decoder.decode() + decoder.decode(next);
+    }
+    return text + decoder.decode(bytes.subarray(0, length));
   }
 
   /** `push` throws RangeError for an id that is no token, and is unharmed by it. */

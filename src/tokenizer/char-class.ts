@@ -32,6 +32,8 @@ export function classify(codePoint: number): number {
   const character = String.fromCodePoint(codePoint);
   let bits = KNOWN;
   for (const [pattern, bit] of classes) if (pattern.test(character)) bits |= bit;
+  // A lower-case letter until Unicode 17 made it one without case; vocabularies were made before.
+  if (codePoint === 0x295) bits &= ~UPPER;
   classTable[codePoint] = bits;
   return bits;
 }

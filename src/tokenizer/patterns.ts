@@ -142,48 +142,50 @@ const CHARACTERS_IN_RUN = 25_000;
  * @returns ends in UTF-16 units, ascending, the last one `end`; empty for an empty range.
  */
 export function metaCuts(units: Uint16Array, start: number, end: number): number[] {
-  if (end <= start) return [];
-  if (end - start <= CHARACTERS_AT_ONCE && !hasLongRun(units, start, end)) return [end];
   const cuts: number[] = [];
-  let count = 0;
-  let run = 0;
-  let runIsSpace = false;
-  for (let i = start; i < end; count++) {
-    const c = units[i]!;
-    const space = isPythonSpace(c);
-    if (count === CHARACTERS_AT_ONCE) {
-      cuts.push(i);
-      count = 0;
-    }
-    if (count === 0 || space !== runIsSpace) {
-      run = 1;
-      runIsSpace = space;
-    } else if (++run > CHARACTERS_IN_RUN) {
-      cuts.push(i);
-      run = 1;
-    }
-    i += (c & 0xfc00) === 0xd800 ? 2 : 1;
+  for (let from = start; from < end; ) {
+    const to = afterCharacters(units, from, end, CHARACTERS_AT_ONCE);
+    cutRuns(units, from, to, cuts);
+    cuts.push(to);
+    from = to;
   }
-  cuts.push(end);
   return cuts;
 }
 
-/** Looks only where a run of 25,000 units would have to lie, so that ordinary text costs nothing. */
-function hasLongRun(units: Uint16Array, start: number, end: number): boolean {
+/** Where `count` characters from `start` end, at most `end`. */
+function afterCharacters(units: Uint16Array, start: number, end: number, count: number): number {
+  if (end - start <= count) return end;
+  let i = start;
+  for (let n = 0; n < count && i < end; n++) i += (units[i]! & 0xfc00) === 0xd800 ? 2 : 1;
+  return i;
+}
+
+/** Cuts runs of more than 25,000. Looks closely only where such a run may lie, so that ordinary text costs nothing. */
+function cutRuns(units: Uint16Array, start: number, end: number, cuts: number[]): void {
   let from = start;
   while (end - from > CHARACTERS_IN_RUN) {
     let i = from + CHARACTERS_IN_RUN;
     const space = isPythonSpace(units[i]!);
     while (i > from && isPythonSpace(units[i - 1]!) === space) i--;
-    if (i === from) return true;
+    if (i > from) {
+      from = i;
+      continue;
+    }
+    for (let run = 0; i < end && isPythonSpace(units[i]!) === space; run++) {
+      if (run === CHARACTERS_IN_RUN) {
+        cuts.push(i);
+        run = 0;
+      }
+      i += (units[i]! & 0xfc00) === 0xd800 ? 2 : 1;
+    }
     from = i;
   }
-  return false;
 }
 
 /** Python's str.isspace(): \p{White_Space} and U+001C … U+001F. */
 function isPythonSpace(c: number): boolean {
-  if (c < 0x80) return c === 0x20 || (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x1f);
+  if (c > 0x20 && c < 0x85) return false;
+  if (c <= 0x20) return c === 0x20 || (c >= 0x09 && c <= 0x0d) || c >= 0x1c;
   if (c < 0x1680) return c === 0x85 || c === 0xa0;
   return (
     c === 0x1680 ||

@@ -1,4 +1,5 @@
 // Remembers the tokens of pieces, so that ordinary text is encoded by table look-ups. Bounded, and without making substrings.
+import type { TokenList } from './token-list.ts';
 
 const SLOTS = 1 << 16;
 /** A piece is looked for in so many slots; then the first one is given to it. Bounds the time, whatever the pieces. */
@@ -23,7 +24,7 @@ export class PieceCache {
   #hash = 0;
 
   /** Appends the tokens of units[start, end), a text in UTF-16, to `into` and returns true, or returns false when they are not known. */
-  lookup(units: Uint16Array, start: number, end: number, into: number[]): boolean {
+  lookup(units: Uint16Array, start: number, end: number, into: TokenList): boolean {
     const length = end - start;
     if (length > LONGEST_CACHED) return false;
     let h = seed;
@@ -44,7 +45,7 @@ export class PieceCache {
       const count = slots[at + 3]!;
       const token = slots[at + 4]!;
       if (count === 1) into.push(token);
-      else for (let j = 0; j < count; j++) into.push(this.#tokens[token + j]!);
+      else into.append(this.#tokens, token, count);
       return true;
     }
     return false;
