@@ -1,0 +1,32 @@
+// The public door: everything a program may import from 'open-maverick'.
+
+export type { Backend } from './backends/backend.ts';
+export { createReferenceBackend } from './backends/reference/reference.ts';
+export { createWasmBackend } from './backends/wasm/wasm.ts';
+export { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint/checkpoint.ts';
+export type { DType } from './checkpoint/dtype.ts';
+export { openCheckpoint } from './checkpoint/open.ts';
+export { createChat, openChat } from './engine/chat.ts';
+export type { ChatModel, ChatOptions } from './engine/chat-types.ts';
+export { openEngine } from './engine/client.ts';
+export { openLocalEngine } from './engine/local-engine.ts';
+export type {
+  ChatEvent,
+  Engine,
+  EngineOptions,
+  EngineStats,
+  FinishReason,
+  GenerateOptions,
+  GenerationEnd,
+  GenerationStats,
+  ModelInfo,
+  SamplingOptions,
+  TokenEvent,
+} from './engine/types.ts';
+export { planModel } from './model/config.ts';
+export type { Llama4Config } from './model/llama4.ts';
+export { bindWeights } from './model/weights.ts';
+export { chatFormatFor } from './tokenizer/chat-format.ts';
+export { tokenizerFromGguf } from './tokenizer/from-gguf.ts';
+export { openTokenizer } from './tokenizer/open-tokenizer.ts';
+export type { ChatFormat, Message, Tokenizer, TokenStream } from './tokenizer/tokenizer.ts';
