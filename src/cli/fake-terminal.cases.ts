@@ -11,6 +11,7 @@ export interface Ran {
 
 class Memory extends Writable {
   text = '';
+  onText: ((text: string) => void) | undefined;
   readonly isTTY: boolean;
   readonly columns = 100;
   constructor(isTTY: boolean) {
@@ -19,6 +20,7 @@ class Memory extends Writable {
   }
   override _write(chunk: Buffer, _: string, done: () => void): void {
     this.text += chunk.toString('utf8');
+    this.onText?.(chunk.toString('utf8'));
     done();
   }
 }
@@ -27,12 +29,15 @@ export interface RunOptions {
   readonly input?: string | Buffer;
   readonly environment?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Told what is written to standard output. */
+  readonly onOutput?: (text: string) => void;
 }
 
 /** Streams are no terminals. The library is empty unless `environment` names one. */
 export async function maverick(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   const stdout = new Memory(false);
   const stderr = new Memory(false);
+  stdout.onText = options.onOutput;
   const input = options.input ?? '';
   const terminal: Terminal = {
     stdin: Readable.from(input.length > 0 ? [Buffer.from(input)] : []),

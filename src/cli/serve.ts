@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import type { LibraryModel } from '../server/library.ts';
 import { UsageError } from './failures.ts';
 import { modelPath } from './model-argument.ts';
-import { addEngineOptions, type EngineFlags, engineOptions, numberBetween } from './options.ts';
+import { addEngineOptions, collectText, type EngineFlags, engineOptions, numberBetween } from './options.ts';
 import { runPull } from './pull.ts';
 import { print, styled, type Terminal } from './terminal.ts';
 
@@ -14,6 +14,8 @@ interface Flags extends EngineFlags {
   host: string;
   port?: number;
   firstRun?: boolean;
+  allowHost?: string[];
+  allowOrigin?: string[];
 }
 
 const usualPort = 8080;
@@ -33,6 +35,12 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
         '127.0.0.1',
       )
       .option('--port <number>', `port (default: ${usualPort}; 0 takes a free one)`, numberBetween(0, 65535, 'integer'))
+      .option('--allow-host <name>', 'also answer requests for this host name; may be given several times', collectText)
+      .option(
+        '--allow-origin <origin>',
+        'let pages of this origin use the API; may be given several times',
+        collectText,
+      )
       .option('--first-run', 'where there is no model: get a small one, or serve a tiny random one')
       .action((models: string[], flags: Flags) => serve(models, flags, terminal)),
   );
@@ -63,11 +71,16 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     import('../engine/chat.ts'),
   ]);
   const models = await list();
+  // A first run shows something soon; otherwise only what was asked for is loaded unasked.
+  const smallest = models.toSorted((a, b) => a.bytes - b.bytes)[0];
+  const first = given[0] ?? (flags.firstRun ? smallest : undefined);
   const options = {
     host: flags.host,
     library: { list },
+    ...(flags.allowHost && { allowedHosts: flags.allowHost }),
+    ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
     openChat: (path: string, more: { signal: AbortSignal }) => openChat(path, { ...engineOptions(flags), ...more }),
-    ...(models[0] && (given.length > 0 || flags.firstRun) && { preload: models[0].id }),
+    ...(first && { preload: first.id }),
   };
   const server = await listening(flags, port => startServer({ ...options, port }));
   print(
