@@ -24,12 +24,20 @@ const anyText = fc.oneof(
   fc.string({ unit: 'grapheme', maxLength: 40 }),
   fc.string({ unit: 'binary', maxLength: 40 }),
 );
-/** Without characters that came with Unicode 17: the oracle knows 16. */
-const oldText = anyText.filter(
-  t =>
-    !/[\u088f\u0c5c\u0cdc\u1acf-\u1aeb\ua7ce-\ua7f1\u{10940}-\u{10fff}\u{11b60}-\u{11dff}\u{16ea0}-\u{1ffff}\u{2b73a}-\u{33fff}]/u.test(
-      t.toWellFormed(),
-    ),
+/** Ranges that hold all characters that came with Unicode 17: the oracle knows 16. */
+const recent = [
+  [0x88f, 0x88f],
+  [0xc5c, 0xc5c],
+  [0xcdc, 0xcdc],
+  [0x1acf, 0x1aeb],
+  [0xa7ce, 0xa7f1],
+  [0x10940, 0x10fff],
+  [0x11b60, 0x11dff],
+  [0x16ea0, 0x1f2ff],
+  [0x2b73a, 0x33fff],
+] as const;
+const oldText = anyText.filter(text =>
+  [...text].every(c => !recent.some(([first, last]) => c.codePointAt(0)! >= first && c.codePointAt(0)! <= last)),
 );
 
 describe('tiktoken as oracle', () => {
