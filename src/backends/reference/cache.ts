@@ -95,10 +95,12 @@ export class ReferenceCache implements KVCache {
 
   /** Positions that every layer holds; while a batch is under way, layers already computed hold more. */
   length(sequence: number): number {
+    this.checkLive();
     return Math.min(...this.rings.map((_, layer) => this.ring(layer, sequence).end));
   }
 
   truncate(sequence: number, length: number): number {
+    this.checkLive();
     const now = Math.max(...this.rings.map((_, layer) => this.ring(layer, sequence).end));
     if (!Number.isSafeInteger(length) || length < 0 || length > now)
       throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
@@ -156,7 +158,7 @@ export class ReferenceCache implements KVCache {
   }
 
   private ring(layer: number, sequence: number): Ring {
-    if (this.disposed) throw new Error('This cache was disposed; make another with createCache.');
+    this.checkLive();
     const ring = this.rings[layer]?.[sequence];
     if (ring) return ring;
     const { layers, maxSequences } = this.shape;
@@ -165,6 +167,10 @@ export class ReferenceCache implements KVCache {
         ? `Sequence ${sequence} is none of the cache's 0 … ${maxSequences - 1}.`
         : `Layer ${layer} is none of the cache's 0 … ${layers - 1}.`,
     );
+  }
+
+  private checkLive(): void {
+    if (this.disposed) throw new Error('This cache was disposed; make another with createCache.');
   }
 
   private page(ring: Ring, index: number, capacity: number): Page {
