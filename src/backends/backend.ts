@@ -79,7 +79,10 @@ export interface Backend extends AsyncDisposable {
   write(x: Tensor, index: number, fill: Fill): Promise<void>;
   /** Runs what is enqueued and copies the numbers out. */
   read(x: Tensor): Promise<Float32Array>;
-  /** Frees every activation made inside `run`, also when it throws. */
+  /**
+   * Frees every activation made inside `run`, also when it throws, but not the tensor that `run` returns: that one belongs to the
+   * step around it.
+   */
   step<T>(run: () => Promise<T>): Promise<T>;
   createCache(shape: CacheShape): KVCache;
 

@@ -72,11 +72,21 @@ export interface Llama4 {
 export async function forward(k: Backend, m: Llama4, batch: Batch, cache: KVCache): Promise<Tensor> {
   const { normEps } = m.config;
   let h = k.embed(m.tokEmbeddings, batch.tokens); // [T, dim]
-  for (const layer of m.layers) {
-    h = k.add(h, attention(k, m.config, layer, k.rmsNorm(h, layer.attentionNorm, normEps), batch, cache)); // [T, dim]
-    h = k.add(h, await feedForward(k, m.config, layer, k.rmsNorm(h, layer.ffnNorm, normEps))); // [T, dim]
-  }
+  for (const layer of m.layers) h = await k.step(() => block(k, m.config, layer, h, batch, cache)); // [T, dim]
   return linear(k, k.rmsNorm(k.gatherRows(h, batch.logitRows), m.norm, normEps), m.output); // [rows, vocab]
+}
+
+/** One layer. As a step of its own it leaves nothing behind but what it returns. */
+async function block(
+  k: Backend,
+  c: Llama4Config,
+  layer: Layer,
+  x: Tensor,
+  batch: Batch,
+  cache: KVCache,
+): Promise<Tensor> {
+  const h = k.add(x, attention(k, c, layer, k.rmsNorm(x, layer.attentionNorm, c.normEps), batch, cache)); // [T, dim]
+  return k.add(h, await feedForward(k, c, layer, k.rmsNorm(h, layer.ffnNorm, c.normEps))); // [T, dim]
 }
 
 function attention(k: Backend, c: Llama4Config, layer: Layer, x: Tensor, batch: Batch, cache: KVCache): Tensor {

@@ -89,11 +89,18 @@ class ReferenceBackend implements Backend {
     this.checkLive();
     const made: Storage[] = [];
     this.steps.push(made);
+    let result: T | undefined;
     try {
-      return await run();
+      result = await run();
+      return result;
     } finally {
-      this.steps.splice(this.steps.indexOf(made), 1);
+      const index = this.steps.indexOf(made);
+      this.steps.splice(index, 1);
+      const around = this.steps[index - 1];
+      const kept = around && result instanceof HostTensor ? result.storage : null;
+      if (kept && made.includes(kept)) around!.push(kept);
       for (const storage of made) {
+        if (storage === kept) continue;
         if (!this.disposed) this.heldBytes -= storage.data?.byteLength ?? 0;
         storage.data = null;
       }
