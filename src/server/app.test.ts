@@ -305,6 +305,16 @@ describe('errors while answering', () => {
     expect((await client.models.list()).data).toHaveLength(2);
   });
 
+  test('one of several prompts fails: the others are stopped, and the failure is told as it is', async () => {
+    const { client, opened } = await serve(failing);
+    const request = { model: 'tiny', prompt: ['a', 'b', 'c'], max_tokens: 9 };
+    await expect(client.completions.create(request)).rejects.toMatchObject({
+      status: 500,
+      message: expect.stringContaining('layer 3: the weights hold NaN'),
+    });
+    expect(opened[0]!.counts.running).toBe(0);
+  });
+
   test('streamed: an error event after what was said, then the end', async () => {
     const { client, server } = await serve(failing);
     let text = '';

@@ -113,9 +113,11 @@ export function createApp(options: AppOptions): Hono {
 
   app.post('/v1/completions', async c => {
     const request = parseCompletionRequest(await readJson(c.req.raw));
-    return answer(request, c.req.raw, ({ chat }, scope) => {
+    return answer(request, c.req.raw, ({ chat }, { signal }) => {
       const prompts = preparePrompts(chat, request);
-      return request.stream ? streamCompletion(chat, request, prompts, scope) : complete(chat, request, prompts, scope);
+      return request.stream
+        ? streamCompletion(chat, request, prompts, signal)
+        : complete(chat, request, prompts, signal);
     });
   });
 

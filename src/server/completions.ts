@@ -28,15 +28,15 @@ export interface Prompt {
  */
 export function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
   const { tokenizer } = chat;
+  const vocab = Math.min(tokenizer.vocabSize, chat.engine.info.config.vocab);
   return request.prompts.map((prompt, index) => {
     const param = request.prompts.length === 1 ? 'prompt' : `prompt[${index}]`;
     const bos = typeof prompt === 'string' && tokenizer.bos !== null ? [tokenizer.bos] : [];
     const tokens = typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt;
     if (tokens.length === 0)
       throw wrongValue(param, prompt, 'a text or tokens to continue, for this model has no token that begins a text');
-    const wrong = tokens.findIndex(token => token >= tokenizer.vocabSize);
-    if (wrong >= 0)
-      throw wrongValue(`${param}[${wrong}]`, tokens[wrong], `a token id from 0 to ${tokenizer.vocabSize - 1}`);
+    const wrong = tokens.findIndex(token => token >= vocab);
+    if (wrong >= 0) throw wrongValue(`${param}[${wrong}]`, tokens[wrong], `a token id from 0 to ${vocab - 1}`);
     checkRoom(chat, tokens.length, param, Math.min(1, request.options.maxTokens));
     const text = typeof prompt === 'string' ? prompt : tokenizer.decode(prompt, { special: 'show' });
     return { param, tokens, added: bos.length, text };
@@ -104,17 +104,15 @@ async function scorePrompt(
   return scored;
 }
 
-const piecesOf = (
-  chat: ChatModel,
-  request: CompletionRequest,
-  prompts: readonly Prompt[],
-  scope: { readonly signal: AbortSignal; abort(): void },
-) =>
-  inParallel(
-    prompts.map((prompt, index) => () => continuePrompt(chat, request, prompt, index, scope.signal)),
+function piecesOf(chat: ChatModel, request: CompletionRequest, prompts: readonly Prompt[], signal: AbortSignal) {
+  const failing = new AbortController(); // one that fails ends the others, and is not mistaken for a client that left
+  const either = AbortSignal.any([signal, failing.signal]);
+  return inParallel(
+    prompts.map((prompt, index) => () => continuePrompt(chat, request, prompt, index, either)),
     PARALLEL_PROMPTS,
-    () => scope.abort(),
+    () => failing.abort(),
   );
+}
 
 const envelope = (model: string) => ({
   id: `cmpl-${crypto.randomUUID()}`,
@@ -123,12 +121,12 @@ const envelope = (model: string) => ({
   model,
 });
 
-/** All completions in one object. `scope.abort` is called if one of several fails, to stop the others. */
+/** All completions in one object; if one of several fails, the others are stopped. */
 export async function complete(
   chat: ChatModel,
   request: CompletionRequest,
   prompts: readonly Prompt[],
-  scope: { readonly signal: AbortSignal; abort(): void },
+  signal: AbortSignal,
 ): Promise<WireCompletion> {
   const choices = prompts.map((_, index) => ({
     index,
@@ -137,7 +135,7 @@ export async function complete(
     finish_reason: null as ReturnType<typeof finishReasonOf> | null,
   }));
   const stats: GenerationStats[] = [];
-  for await (const piece of piecesOf(chat, request, prompts, scope)) {
+  for await (const piece of piecesOf(chat, request, prompts, signal)) {
     const choice = choices[piece.index]!;
     choice.text += piece.text;
     if (piece.logprobs && choice.logprobs) append(choice.logprobs, piece.logprobs);
@@ -155,12 +153,12 @@ export async function* streamCompletion(
   chat: ChatModel,
   request: CompletionRequest,
   prompts: readonly Prompt[],
-  scope: { readonly signal: AbortSignal; abort(): void },
+  signal: AbortSignal,
 ): AsyncGenerator<WireCompletion, void> {
   const base = envelope(request.model);
   const usage = request.includeUsage ? { usage: null } : {};
   const stats: GenerationStats[] = [];
-  for await (const { index, text, logprobs, end } of piecesOf(chat, request, prompts, scope)) {
+  for await (const { index, text, logprobs, end } of piecesOf(chat, request, prompts, signal)) {
     const finish_reason = end && finishReasonOf(end.reason);
     if (end) stats.push(end.stats);
     const timings = end ? { timings: timingsOf(end.stats) } : {};

@@ -22,10 +22,14 @@ export function tokenText(bytes: Uint8Array): string {
   }
 }
 
+/** A token's bytes; a model may have more rows than its tokenizer has tokens. */
+const bytesOf = (tokenizer: Tokenizer, token: number): Uint8Array =>
+  token < tokenizer.vocabSize ? tokenizer.bytes(token) : new TextEncoder().encode(`<|${token}|>`);
+
 /** One entry a token, with its bytes. */
 export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly TokenEvent[]): WireChatLogprobs {
   const entry = (token: number, logprob: number): WireTokenLogprob => {
-    const bytes = tokenizer.bytes(token);
+    const bytes = bytesOf(tokenizer, token);
     return { token: tokenText(bytes), logprob: finite(logprob), bytes: Array.from(bytes) };
   };
   return {
@@ -43,7 +47,7 @@ export function completionLogprobsWriter(
   topLogprobs: number,
 ): (tokens: readonly ScoredToken[]) => WireCompletionLogprobs {
   const text = tokenizer.stream({ special: 'show' });
-  const textOf = (token: number) => tokenText(tokenizer.bytes(token));
+  const textOf = (token: number) => tokenText(bytesOf(tokenizer, token));
   let offset = 0;
   return tokens => ({
     tokens: tokens.map(({ token }) => textOf(token)),
@@ -62,7 +66,7 @@ export function completionLogprobsWriter(
           ),
     text_offset: tokens.map(({ token }) => {
       const at = offset;
-      offset += text.push(token).length;
+      if (token < tokenizer.vocabSize) offset += text.push(token).length;
       return at;
     }),
   });
