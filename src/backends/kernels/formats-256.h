@@ -4,33 +4,26 @@
 
 /** Two bits a number: each 128 numbers use 32 bytes, lowest bits first. */
 template <int S>
-INLINE void two_bits(const uint8_t* q, u8x16& a, u8x16& b) {
+INLINE void two_bits(const uint8_t* q, u8x16& a, u8x16& b, const Constants& c) {
   const uint8_t* bytes = q + 32 * (S >> 2);
-  a = (load<u8x16>(bytes) >> (2 * (S & 3))) & 3;
-  b = (load<u8x16>(bytes + 16) >> (2 * (S & 3))) & 3;
+  a = bits_of<2 * (S & 3)>(load<u8x16>(bytes), c.low_pairs);
+  b = bits_of<2 * (S & 3)>(load<u8x16>(bytes + 16), c.low_pairs);
 }
 
 /** Nibbles: each 64 numbers use 32 bytes, low nibbles first. */
 template <int S>
-INLINE void four_bits(const uint8_t* q, u8x16& a, u8x16& b) {
+INLINE void four_bits(const uint8_t* q, u8x16& a, u8x16& b, const Constants& c) {
   const uint8_t* bytes = q + 32 * (S >> 1);
-  a = S & 1 ? load<u8x16>(bytes) >> 4 : load<u8x16>(bytes) & 15;
-  b = S & 1 ? load<u8x16>(bytes + 16) >> 4 : load<u8x16>(bytes + 16) & 15;
-}
-
-/** Bit S of each of 16 bytes, worth `value`. */
-template <int S, int value>
-INLINE u8x16 one_bit(const uint8_t* bytes) {
-  const u8x16 bit = splat8(1 << S);
-  return (u8x16)((load<u8x16>(bytes) & bit) == bit) & value;
+  a = S & 1 ? high_nibbles(load<u8x16>(bytes), c) : low_nibbles(load<u8x16>(bytes), c);
+  b = S & 1 ? high_nibbles(load<u8x16>(bytes + 16), c) : low_nibbles(load<u8x16>(bytes + 16), c);
 }
 
 struct FormatQ2_K {
   static constexpr int elements = 256, bytes = 84, spans = 2, largest = 3, offset = 0;
   static constexpr bool minimums = true;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     const u32x4 halves = gather32(rows, at + 80);
-    const f32x4 unit = low_half_to_float(halves), minimum_unit = high_half_to_float(halves);
+    const f32x4 unit = low_scale(halves, c), minimum_unit = high_scale(halves, c);
     const Words packed = gather128(rows, at);
     for (int s = 0; s < 16; s++) {
       scale[s] = unit * field<4>(packed.word[s >> 2], 8 * (s & 3));
@@ -38,17 +31,17 @@ struct FormatQ2_K {
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    two_bits<S>(block + 16, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    two_bits<S>(block + 16, a, b, c);
   }
 };
 
 struct FormatQ3_K {
   static constexpr int elements = 256, bytes = 110, spans = 2, largest = 7, offset = 4;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const Words tail = gather128(rows, at + 94); // two bytes of q, twelve of scales, the unit: nothing past the block
-    const f32x4 unit = high_half_to_float(tail.word[3]);
+    const f32x4 unit = high_scale(tail.word[3], c);
     u32x4 packed[3];
     for (int i = 0; i < 3; i++) packed[i] = (tail.word[i] >> 16) | (tail.word[i + 1] << 16);
     for (int s = 0; s < 16; s++) {
@@ -58,17 +51,17 @@ struct FormatQ3_K {
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    two_bits<S>(block + 32, a, b);
-    a |= one_bit<S, 4>(block);
-    b |= one_bit<S, 4>(block + 16);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    two_bits<S>(block + 32, a, b, c);
+    a |= bits_of<S - 2>(load<u8x16>(block), c.third_bits);
+    b |= bits_of<S - 2>(load<u8x16>(block + 16), c.third_bits);
   }
 };
 
 /** Eight 6-bit scales and minimums in twelve bytes, behind the two units. */
-INLINE void packed_scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
+INLINE void packed_scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
   const Words head = gather128(rows, at);
-  const f32x4 unit = low_half_to_float(head.word[0]), minimum_unit = high_half_to_float(head.word[0]);
+  const f32x4 unit = low_scale(head.word[0], c), minimum_unit = high_scale(head.word[0], c);
   const u32x4 first = head.word[1], second = head.word[2], third = head.word[3];
   const u32x4 scales[2] = {first & 0x3f3f3f3f, (third & 0x0f0f0f0f) | (((first >> 6) & 0x03030303) << 4)};
   const u32x4 minimums[2] = {second & 0x3f3f3f3f, ((third >> 4) & 0x0f0f0f0f) | (((second >> 6) & 0x03030303) << 4)};
@@ -81,45 +74,45 @@ INLINE void packed_scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* 
 struct FormatQ4_K {
   static constexpr int elements = 256, bytes = 144, spans = 1, largest = 15, offset = 0;
   static constexpr bool minimums = true;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
-    packed_scales(rows, at, scale, minimum);
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
+    packed_scales(rows, at, scale, minimum, c);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    four_bits<S>(block + 16, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    four_bits<S>(block + 16, a, b, c);
   }
 };
 
 struct FormatQ5_K {
   static constexpr int elements = 256, bytes = 176, spans = 1, largest = 31, offset = 0;
   static constexpr bool minimums = true;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
-    packed_scales(rows, at, scale, minimum);
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
+    packed_scales(rows, at, scale, minimum, c);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    four_bits<S>(block + 48, a, b);
-    a |= one_bit<S, 16>(block + 16);
-    b |= one_bit<S, 16>(block + 32);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    four_bits<S>(block + 48, a, b, c);
+    a |= bits_of<S - 4>(load<u8x16>(block + 16), c.fifth_bits);
+    b |= bits_of<S - 4>(load<u8x16>(block + 32), c.fifth_bits);
   }
 };
 
 struct FormatQ6_K {
   static constexpr int elements = 256, bytes = 210, spans = 2, largest = 63, offset = 32;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    const f32x4 unit = high_half_to_float(gather32(rows, at + 206)); // the last two bytes of four: nothing past the block
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    const f32x4 unit = high_scale(gather32(rows, at + 206), c); // the last two bytes of four: nothing past the block
     const Words packed = gather128(rows, at + 192);
     for (int s = 0; s < 16; s++)
       scale[s] = unit * to_float((i32x4)(packed.word[s >> 2] << (24 - 8 * (s & 3))) >> 24);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
     constexpr int half = S >> 2, quarter = S & 3;
     const uint8_t* low = block + 64 * half + 32 * (quarter & 1);
     const uint8_t* high = block + 128 + 32 * half;
     const u8x16 low_a = load<u8x16>(low), low_b = load<u8x16>(low + 16);
-    a = (quarter & 2 ? low_a >> 4 : low_a & 15) | (((load<u8x16>(high) >> (2 * quarter)) & 3) << 4);
-    b = (quarter & 2 ? low_b >> 4 : low_b & 15) | (((load<u8x16>(high + 16) >> (2 * quarter)) & 3) << 4);
+    a = (quarter & 2 ? high_nibbles(low_a, c) : low_nibbles(low_a, c)) | bits_of<2 * quarter - 4>(load<u8x16>(high), c.third_pairs);
+    b = (quarter & 2 ? high_nibbles(low_b, c) : low_nibbles(low_b, c)) | bits_of<2 * quarter - 4>(load<u8x16>(high + 16), c.third_pairs);
   }
 };

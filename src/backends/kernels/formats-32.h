@@ -5,72 +5,72 @@
 struct FormatQ4_0 {
   static constexpr int elements = 32, bytes = 18, spans = 1, largest = 15, offset = 8;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    scale[0] = low_half_to_float(gather32(rows, at));
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
     const u8x16 pairs = load<u8x16>(block + 2);
-    a = pairs & 15;
-    b = pairs >> 4;
+    a = low_nibbles(pairs, c);
+    b = high_nibbles(pairs, c);
   }
 };
 
 struct FormatQ4_1 {
   static constexpr int elements = 32, bytes = 20, spans = 1, largest = 15, offset = 0;
   static constexpr bool minimums = true;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     const u32x4 halves = gather32(rows, at);
-    scale[0] = low_half_to_float(halves);
-    minimum[0] = -high_half_to_float(halves);
+    scale[0] = low_scale(halves, c);
+    minimum[0] = -high_scale(halves, c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
     const u8x16 pairs = load<u8x16>(block + 4);
-    a = pairs & 15;
-    b = pairs >> 4;
+    a = low_nibbles(pairs, c);
+    b = high_nibbles(pairs, c);
   }
 };
 
 /** Nibbles at `block + 4`, fifth bits in the four bytes before them. */
-INLINE void five_bits(const uint8_t* fifth_bits, u8x16& a, u8x16& b) {
+INLINE void five_bits(const uint8_t* fifth_bits, u8x16& a, u8x16& b, const Constants& c) {
   const u8x16 pairs = load<u8x16>(fifth_bits + 4), bits = (u8x16)load32_splat(fifth_bits);
-  a = (pairs & 15) | (spread_bits<0, 1>(bits) & 16);
-  b = (pairs >> 4) | (spread_bits<2, 3>(bits) & 16);
+  a = low_nibbles(pairs, c) | (spread_bits<0, 1>(bits, c) & c.fifth_bits);
+  b = high_nibbles(pairs, c) | (spread_bits<2, 3>(bits, c) & c.fifth_bits);
 }
 
 struct FormatQ5_0 {
   static constexpr int elements = 32, bytes = 22, spans = 1, largest = 31, offset = 16;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    scale[0] = low_half_to_float(gather32(rows, at));
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    five_bits(block + 2, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    five_bits(block + 2, a, b, c);
   }
 };
 
 struct FormatQ5_1 {
   static constexpr int elements = 32, bytes = 24, spans = 1, largest = 31, offset = 0;
   static constexpr bool minimums = true;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum) {
-    FormatQ4_1::scales(rows, at, scale, minimum);
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
+    FormatQ4_1::scales(rows, at, scale, minimum, c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    five_bits(block + 4, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    five_bits(block + 4, a, b, c);
   }
 };
 
 struct FormatQ8_0 {
   static constexpr int elements = 32, bytes = 34, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    scale[0] = low_half_to_float(gather32(rows, at));
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants&) {
     a = load<u8x16>(block + 2);
     b = load<u8x16>(block + 18);
   }

@@ -6,38 +6,38 @@
 #include "formats-tables.h"
 
 /** Nibbles that index iq4_values: low ones are the first 16. */
-INLINE void iq4(const uint8_t* bytes, u8x16& a, u8x16& b) {
+INLINE void iq4(const uint8_t* bytes, u8x16& a, u8x16& b, const Constants& c) {
   const u8x16 pairs = load<u8x16>(bytes), table = load<u8x16>(iq4_values);
-  a = lookup(table, pairs & 15);
-  b = lookup(table, pairs >> 4);
+  a = lookup(table, low_nibbles(pairs, c));
+  b = lookup(table, high_nibbles(pairs, c));
 }
 
 struct FormatIQ4_NL {
   static constexpr int elements = 32, bytes = 18, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    scale[0] = low_half_to_float(gather32(rows, at));
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    iq4(block + 2, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    iq4(block + 2, a, b, c);
   }
 };
 
 struct FormatIQ4_XS {
   static constexpr int elements = 256, bytes = 136, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const u32x4 head = gather32(rows, at), low = gather32(rows, at + 4);
-    const f32x4 unit = low_half_to_float(head);
+    const f32x4 unit = low_scale(head, c);
     for (int s = 0; s < 8; s++) {
       const u32x4 packed = ((low >> (4 * s)) & 15) | (((head >> (16 + 2 * s)) & 3) << 4);
       scale[s] = unit * to_float((i32x4)packed - 32);
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
-    iq4(block + 8 + 16 * S, a, b);
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+    iq4(block + 8 + 16 * S, a, b, c);
   }
 };
 
@@ -52,19 +52,19 @@ INLINE u8x16 with_signs(u8x16 magnitude, u8x16 negative, int offset) {
 struct FormatIQ3_S {
   static constexpr int elements = 256, bytes = 110, spans = 1, largest = 31, offset = 16;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const u32x4 packed = gather32(rows, at + 106);
-    const f32x4 unit = low_half_to_float(gather32(rows, at));
+    const f32x4 unit = low_scale(gather32(rows, at), c);
     for (int s = 0; s < 8; s++) scale[s] = unit * to_float((i32x4)(((packed >> (4 * s)) & 15) * 2 + 1));
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
     const uint8_t* low = block + 2 + 8 * S;
     const int ninth = block[66 + S];
     const u8x16 signs = (u8x16)load32_splat(block + 74 + 4 * S);
     const auto at = [&](int quad) { return entry(iq3s_grid, low[quad] | (((ninth >> quad) & 1) << 8)); };
-    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}), spread_bits<0, 1>(signs), offset);
-    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}), spread_bits<2, 3>(signs), offset);
+    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}), spread_bits<0, 1>(signs, c), offset);
+    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}), spread_bits<2, 3>(signs, c), offset);
   }
 };
 
@@ -72,8 +72,8 @@ struct FormatIQ3_XXS {
   // All magnitudes are even: half of each is kept, so that six bits suffice, and the scale's factor ½ goes away.
   static constexpr int elements = 256, bytes = 98, spans = 1, largest = 63, offset = 32;
   static constexpr bool minimums = false;
-  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*) {
-    const f32x4 unit = low_half_to_float(gather32(rows, at));
+  static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
+    const f32x4 unit = low_scale(gather32(rows, at), c);
     const Words first = gather128(rows, at + 66), second = gather128(rows, at + 82);
     for (int s = 0; s < 8; s++) {
       const u32x4 word = s < 4 ? first.word[s & 3] : second.word[s & 3];
@@ -81,14 +81,14 @@ struct FormatIQ3_XXS {
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b) {
+  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
     const uint8_t* index = block + 2 + 8 * S;
     const uint32_t word = load<uint32_t>(block + 66 + 4 * S);
     const uint32_t sign_bytes = even_signs[word & 127] | even_signs[(word >> 7) & 127] << 8 |
                                 even_signs[(word >> 14) & 127] << 16 | (uint32_t)even_signs[(word >> 21) & 127] << 24;
     const u8x16 signs = (u8x16)(u32x4{sign_bytes, sign_bytes, sign_bytes, sign_bytes});
     const auto at = [&](int quad) { return entry(iq3xxs_grid, index[quad]); };
-    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}) >> 1, spread_bits<0, 1>(signs), offset);
-    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}) >> 1, spread_bits<2, 3>(signs), offset);
+    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}) >> 1, spread_bits<0, 1>(signs, c), offset);
+    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}) >> 1, spread_bits<2, 3>(signs, c), offset);
   }
 };

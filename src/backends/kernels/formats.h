@@ -6,9 +6,9 @@
 //   largest, offset   `quants` gives unsigned numbers q in 0 … largest ≤ 127, and a stored number is scale · (q − offset) − minimum;
 //                     or largest = signed_bytes: `quants` gives any signed bytes, a stored number is scale · q
 //   minimums          whether there are minimums (else `scales` leaves them alone)
-//   scales(rows, at, scale, minimum)   for the block that starts `at` bytes into each of four rows: its scales (lanes are
+//   scales(rows, at, scale, minimum, constants)   for the block that starts `at` bytes into each of four rows: its scales (lanes are
 //                     rows), one per span
-//   quants<S>(block, a, b)             its numbers 32 S … 32 S + 15 and 32 S + 16 … 32 S + 31
+//   quants<S>(block, a, b, constants)  its numbers 32 S … 32 S + 15 and 32 S + 16 … 32 S + 31
 // The layouts are written down in src/backends/reference/blocks*.ts, from ggml-common.h (ggml-org/ggml).
 #pragma once
 #include "simd.h"
@@ -47,11 +47,10 @@ INLINE f32x4 field(u32x4 a, int shift) {
 
 /** Sixteen bytes, 255 where the bit is set and else 0: bits 0 … 7 of `low`, then of `high`; both are byte indices into `bits`. */
 template <int low, int high>
-INLINE u8x16 spread_bits(u8x16 bits) {
+INLINE u8x16 spread_bits(u8x16 bits, const Constants& c) {
   const u8x16 bytes =
       __builtin_shufflevector(bits, bits, low, low, low, low, low, low, low, low, high, high, high, high, high, high, high, high);
-  const u8x16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-  return (u8x16)((bytes & bit) == bit);
+  return (u8x16)((bytes & c.bit_of_byte) == c.bit_of_byte);
 }
 
 #include "formats-32.h"

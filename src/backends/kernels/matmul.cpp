@@ -3,6 +3,19 @@
 #include "matmul-float.h"
 #include "matmul-q8.h"
 
+Constants constants = {
+    .low_nibbles = splat8(15),
+    .low_pairs = splat8(3),
+    .third_pairs = splat8(3 << 4),
+    .third_bits = splat8(1 << 2),
+    .fifth_bits = splat8(1 << 4),
+    .bit_of_byte = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128},
+    .half_bits = splat32((int)0x8fffe000),
+    .half_bias = splat(0x1p112f),
+    .half_bias_back = splat(0x1p-112f),
+    .four = splat(4),
+};
+
 #define EXPORT(name) __attribute__((export_name(#name)))
 
 namespace {
@@ -58,11 +71,11 @@ template <class F, bool wide>
 void quantized_piece(const Product& p, int from, int to) {
   multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
                       [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
-                        const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows, index, count};
+                        const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows};
                         if (count == 1)
-                          results[0] = one_row<F, wide>(w, p.in, x);
+                          results[0] = one_row<F, wide>(w, p.in, x.blocks + index[0], x.rows);
                         else
-                          many_rows<F, wide>(w, p.in, x, results);
+                          many_rows<F, wide>(w, p.in, x, index, count, results);
                       });
 }
 
@@ -93,14 +106,16 @@ Piece piece_of(int format) {
 
 template <class F>
 void dequantize(const uint8_t* row, int n, float* out) {
+  const Constants c = constants;
   const FourRows rows = {{row, row, row, row}};
   for (int block = 0; block < n / F::elements; block++) {
     const size_t at = (size_t)block * F::bytes;
     f32x4 scale[F::elements / 32 * F::spans], minimum[F::elements / 32 * F::spans];
-    F::scales(rows, at, scale, minimum);
+    F::scales(rows, at, scale, minimum, c);
     unroll<F::elements / 32>([&]<int S>() {
       u8x16 halves[2];
-      F::template quants<S>(row + at, halves[0], halves[1]);
+      F::template quants<S>(row + at, halves[0], halves[1], c);
+#pragma clang loop unroll(disable)
       for (int i = 0; i < 32; i++) {
         const int span = S * F::spans + (i >> 4) * (F::spans - 1), byte = halves[i >> 4][i & 15];
         const float value = scale[span][0] * (float)(F::largest == signed_bytes ? (int8_t)byte : byte - F::offset);
@@ -168,10 +183,10 @@ void measure_dot(int form, int iterations) {
   static const Q8Block activations[in / 32 * rows] = {};
   static const int index[rows] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const FourRows w = {{weights, weights, weights, weights}};
-  const Q8Rows x = {activations, rows, index, rows};
+  const Q8Rows x = {activations, rows};
   f32x4 results[rows];
   for (int i = 0; i < iterations; i++)
-    form ? many_rows<FormatQ4_0, true>(w, in, x, results) : many_rows<FormatQ4_0, false>(w, in, x, results);
+    form ? many_rows<FormatQ4_0, true>(w, in, x, index, rows, results) : many_rows<FormatQ4_0, false>(w, in, x, index, rows, results);
 }
 
 EXPORT(quantize_rows) void quantize_rows(const float* x, int rows, int n, void* q8, Team team) {

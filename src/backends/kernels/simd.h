@@ -66,6 +66,25 @@ INLINE f32x4 absolute(f32x4 a) { return (f32x4)wasm_f32x4_abs((v128_t)a); }
 /** The larger; NaN where either is. */
 INLINE f32x4 larger(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_max((v128_t)a, (v128_t)b); }
 
+/**
+ * Vectors that inner loops use. They are in memory, and not constants, on purpose: V8 makes a constant anew, with three
+ * instructions, wherever it is used, but keeps a value that was read once in a register.
+ */
+struct Constants {
+  u8x16 low_nibbles, low_pairs, third_pairs, third_bits, fifth_bits, bit_of_byte;
+  i32x4 half_bits;
+  f32x4 half_bias, half_bias_back, four;
+};
+extern Constants constants;
+
+/** Some bits of each byte, moved `right` (or left, if negative) to the place of `mask`, which no neighbour's bits reach. */
+template <int right>
+INLINE u8x16 bits_of(u8x16 a, u8x16 mask) {
+  return (u8x16)(right >= 0 ? (u16x8)a >> (right & 15) : (u16x8)a << (-right & 15)) & mask;
+}
+INLINE u8x16 low_nibbles(u8x16 a, const Constants& c) { return a & c.low_nibbles; }
+INLINE u8x16 high_nibbles(u8x16 a, const Constants& c) { return bits_of<4>(a, c.low_nibbles); }
+
 /** The F16 in the upper half of each lane, exactly; the lower halves do not matter. */
 INLINE f32x4 high_half_to_float(u32x4 a) {
   // Exponent and fraction move to their place; the product corrects the exponent's bias and makes subnormals right.
@@ -74,8 +93,14 @@ INLINE f32x4 high_half_to_float(u32x4 a) {
   const i32x4 special = absolute(value) >= splat(65536.0f); // exponent 31: infinity or NaN
   return (f32x4)((i32x4)value | (special & splat32(0x7f800000)));
 }
+
+/** The same for scales, quicker: NaN becomes an infinity. */
+INLINE f32x4 high_scale(u32x4 a, const Constants& c) {
+  // Twice the bias makes exponent 31, and nothing else, overflow.
+  return (f32x4)(((i32x4)a >> 3) & c.half_bits) * c.half_bias * c.half_bias * c.half_bias_back;
+}
 /** The F16 in the lower half of each lane. */
-INLINE f32x4 low_half_to_float(u32x4 a) { return high_half_to_float(a << 16); }
+INLINE f32x4 low_scale(u32x4 a, const Constants& c) { return high_scale(a << 16, c); }
 
 /** Rows to columns of a 4 × 4 matrix of 32-bit lanes. */
 INLINE void transpose(u32x4& a, u32x4& b, u32x4& c, u32x4& d) {
