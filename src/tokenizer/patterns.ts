@@ -171,12 +171,20 @@ function cutRuns(units: Uint16Array, start: number, end: number, cuts: number[])
       from = i;
       continue;
     }
-    for (let run = 0; i < end && isPythonSpace(units[i]!) === space; run++) {
+    for (let run = 0; i < end; ) {
+      // Most long runs are ASCII; a stretch of it is passed at once.
+      const stretch = i;
+      const limit = Math.min(end, i + CHARACTERS_IN_RUN - run);
+      if (!space) while (i < limit && units[i]! > 0x20 && units[i]! < 0x80) i++;
+      run += i - stretch;
+      if (i === end || isPythonSpace(units[i]!) !== space) break;
       if (run === CHARACTERS_IN_RUN) {
         cuts.push(i);
         run = 0;
+        continue;
       }
       i += (units[i]! & 0xfc00) === 0xd800 ? 2 : 1;
+      run++;
     }
     from = i;
   }

@@ -27,8 +27,13 @@ export class PieceCache {
   lookup(units: Uint16Array, start: number, end: number, into: TokenList): boolean {
     const length = end - start;
     if (length > LONGEST_CACHED) return false;
-    let h = seed;
-    for (let i = start; i < end; i++) h = Math.imul(h ^ units[i]!, 0x9e3779b1) ^ (h >>> 15);
+    let h = seed ^ length;
+    let i = start + 1;
+    for (; i < end; i += 2) {
+      h = Math.imul(h ^ (units[i - 1]! | (units[i]! << 16)), 0x9e3779b1);
+      h ^= h >>> 15;
+    }
+    if (i === end) h = Math.imul(h ^ units[end - 1]!, 0x9e3779b1);
     h ^= h >>> 16;
     this.#hash = h;
     const slots = this.#slots;

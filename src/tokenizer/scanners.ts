@@ -13,6 +13,57 @@ export function codePointAt(units: Uint16Array, i: number): number {
   return (c & 0xfc00) === 0xd800 ? ((c - 0xd800) << 10) + units[i + 1]! - 0xdc00 + 0x10000 : c;
 }
 
+/** Kinds of ASCII characters for {@link asciiPiece}. */
+const OTHER = 0;
+const LOWER_ASCII = 1;
+const UPPER_ASCII = 2;
+const PUNCTUATION = 3;
+const SPACE_ASCII = 4;
+const DIGIT = 5;
+const WHITE = 6;
+const kindOf = new Uint8Array(128);
+for (let c = 0; c < 128; c++) {
+  const bits = classTable[c]!;
+  if (c === 0x20) kindOf[c] = SPACE_ASCII;
+  else if ((bits & LOWER) !== 0) kindOf[c] = LOWER_ASCII;
+  else if ((bits & UPPER) !== 0) kindOf[c] = UPPER_ASCII;
+  else if ((bits & NUMBER) !== 0) kindOf[c] = DIGIT;
+  else if ((bits & SPACE) !== 0) kindOf[c] = WHITE;
+  else if (c !== 0x27) kindOf[c] = PUNCTUATION;
+}
+
+/**
+ * The piece at `start` in the plain cases on which all patterns here agree: an ASCII word, all in lower case but perhaps its
+ * first letter, or two and more ASCII signs; either perhaps after a space, and followed by ASCII that surely ends it.
+ * −1 when the case is not so plain. Most pieces of English and of code are, and this finds them three times as fast.
+ */
+function asciiPiece(units: Uint16Array, start: number, end: number): number {
+  let i = start;
+  let c = units[i]!;
+  if (c === 0x20 && i + 1 < end) c = units[++i]!;
+  if (c >= 0x80) return -1;
+  let kind = kindOf[c]!;
+  if (kind === LOWER_ASCII || kind === UPPER_ASCII) {
+    const first = i;
+    do {
+      if (++i >= end) return i;
+      c = units[i]!;
+      kind = c < 0x80 ? kindOf[c]! : OTHER;
+    } while (kind === LOWER_ASCII);
+    // One capital alone, an apostrophe, a capital within the word: the patterns differ.
+    return kind >= PUNCTUATION && (i > first + 1 || units[first]! >= 0x61) ? i : -1;
+  }
+  if (kind !== PUNCTUATION) return -1;
+  const first = i;
+  do {
+    if (++i >= end) return i;
+    c = units[i]!;
+    kind = c < 0x80 ? kindOf[c]! : OTHER;
+  } while (kind === PUNCTUATION);
+  // Patterns add line ends to signs, and a sign alone to the word after it.
+  return kind !== OTHER && kind !== WHITE && i > first + 1 ? i : -1;
+}
+
 /** `(?i:'s|'t|'re|'ve|'m|'ll|'d)?` at i. U+017F is an s without case, for tiktoken's engine as for ours. */
 function contraction(units: Uint16Array, i: number, end: number): number {
   if (i + 1 >= end || units[i]! !== 0x27) return i;
@@ -96,6 +147,8 @@ function word(units: Uint16Array, start: number, end: number, afterMark: boolean
 
 /** The pattern of Llama 4 and GPT-4o ({@link patterns.llama4}). */
 export const scanLlama4: Scanner = (units, start, end) => {
+  const plain = asciiPiece(units, start, end);
+  if (plain > 0) return plain;
   const c = codePointAt(units, start);
   const bits = classTable[c]! || classify(c);
   if ((bits & LETTER) !== 0) return word(units, start, end, false);
@@ -120,6 +173,8 @@ export const scanLlama4: Scanner = (units, start, end) => {
 /** The pattern of Llama 3 and cl100k; Qwen 2 is the same with digits one by one ({@link patterns.llama3}, {@link patterns.qwen2}). */
 export function llama3Scanner(digits: number): Scanner {
   return (units, start, end) => {
+    const plain = asciiPiece(units, start, end);
+    if (plain > 0) return plain;
     const c = codePointAt(units, start);
     const bits = classTable[c]! || classify(c);
     if ((bits & LETTER) !== 0) return runOf(units, start, end, LETTER);
@@ -145,6 +200,8 @@ export function llama3Scanner(digits: number): Scanner {
  */
 export function gpt2Scanner(isolateDigits: boolean): Scanner {
   return (units, start, end) => {
+    const plain = asciiPiece(units, start, end);
+    if (plain > 0) return plain;
     const c = codePointAt(units, start);
     const bits = classTable[c]! || classify(c);
     if ((bits & NUMBER) !== 0) return isolateDigits ? numbers(units, start, end, 1) : runOf(units, start, end, NUMBER);
