@@ -11,8 +11,8 @@ const mostRows = 32;
 const piecesPerThread = 4;
 /** … or partial results would take more than this. */
 const mostPartialBytes = 64 * 2 ** 20;
-/** Numbers that one thread stores in a cache sooner than several. */
-const appendAlone = 4096;
+/** Numbers that one thread stores in a cache sooner than several, and multiply-adds of attention. */
+const alone = { append: 4096, attention: 16384 } as const;
 
 /** Consecutive tokens of one sequence within one chunk. */
 interface Tile {
@@ -40,15 +40,17 @@ export function enqueueAppend(
       `Keys [${keys.shape}] and values [${values.shape}] must be [${tokens}, ${kvHeads}, ${headDim}] each.`,
     );
   const { bank, pages } = cache.extend(layer, batch, keys.storage.bank);
-  const keysAt = device.addressIn(bank, keys.storage);
-  const valuesAt = device.addressIn(bank, values.storage);
-  const positions = device.sharedInput(bank, 'positions', [batch], () => device.integers(bank, batch.positions));
+  const k = device.placeIn(bank, keys.storage);
+  const v = device.placeIn(bank, values.storage);
+  const positions = device.sharedInput(bank, 'positions', null, batch.positions, () =>
+    device.integers(bank, batch.positions),
+  );
   device.enqueue(bank, {
     kind: commands.Append,
-    arguments: [keysAt, valuesAt, tokens, kvHeads, headDim, device.doubles(bank, pages), positions],
-    reads: [keys.storage, values.storage],
+    arguments: [k.start, v.start, tokens, kvHeads, headDim, device.doubles(bank, pages), positions],
+    reads: [k, v],
     writes: [cache.range],
-    single: wanted <= appendAlone,
+    single: wanted <= alone.append,
   });
 }
 
@@ -68,35 +70,21 @@ export function enqueueAttention(
   const chunk = chunks[layer] ?? null;
   const { rows, tiles } = cut(batch, chunk, heads / kvHeads);
 
-  const pageList: number[] = [];
-  const tileWords: number[] = [];
-  for (const [i, { sequence, rowsFrom, tokens, position, low }] of tiles.entries()) {
-    const before = tiles[i - 1];
-    // Tiles of one sequence and chunk follow each other and share their list, which the last one makes long enough.
-    const shares = before !== undefined && before.sequence === sequence && before.low === low;
-    let pagesFrom = shares ? tileWords.at(-1)! : pageList.length;
-    const listed = shares ? pageList.length - pagesFrom : 0;
-    const first = Math.floor(low / pagePositions) + listed;
-    if (!shares) pagesFrom = pageList.length;
-    const to = position + tokens;
-    if (first * pagePositions < to)
-      for (const page of cache.pages(layer, sequence, Math.max(low, first * pagePositions), to)) pageList.push(page);
-    tileWords.push(rowsFrom, tokens, position, low, pagesFrom);
-  }
-
+  const { tileWords, pageList } = list(tiles, cache, layer);
   const bank = tiles.length > 0 ? cache.home(layer, q.storage.bank) : q.storage.bank;
-  const at = device.addressIn(bank, q.storage);
+  const from = device.placeIn(bank, q.storage);
   const y = device.activation(bank, 'F32', q.shape, q.size);
-  const plan = share(tiles, rows, heads, kvHeads, headDim, device.threadCount);
-  const partialBytes = 4 * plan.partials * (headDim + 4);
-  const partials = plan.partials > 0 ? device.input(bank, partialBytes) : 0;
-  const partialRange = { start: partials, end: partials + partialBytes };
+  let pairs = 0;
+  for (const { tokens, position, low } of tiles) pairs += tokens * (position + tokens - low);
+  const single = 2 * pairs * heads * headDim <= alone.attention;
+  const plan = share(tiles, rows, heads, kvHeads, headDim, single ? 1 : device.threadCount);
+  const partials = device.scratch(bank, 4 * plan.partials * (headDim + 4));
   const shape = [heads, kvHeads, headDim];
   device.enqueue(bank, {
     kind: commands.Attention,
     arguments: [
-      at,
-      y.storage.address,
+      from.start,
+      y.storage.start,
       ...shape,
       1 / Math.sqrt(headDim),
       device.integers(bank, tileWords),
@@ -104,16 +92,23 @@ export function enqueueAttention(
       plan.pieces.length / 6,
       device.integers(bank, rows),
       device.doubles(bank, pageList),
-      partials,
+      partials.start,
     ],
-    reads: [q.storage, cache.range],
-    writes: plan.partials > 0 ? [y.storage, partialRange] : [y.storage],
+    reads: [from, cache.range],
+    writes: [y.storage, partials],
+    single,
   });
   if (plan.merges.length > 0)
     device.enqueue(bank, {
       kind: commands.AttentionMerge,
-      arguments: [y.storage.address, ...shape, device.integers(bank, plan.merges), plan.merges.length / 5, partials],
-      reads: [partialRange],
+      arguments: [
+        y.storage.start,
+        ...shape,
+        device.integers(bank, plan.merges),
+        plan.merges.length / 5,
+        partials.start,
+      ],
+      reads: [partials],
       writes: [y.storage],
     });
   return y;
@@ -144,6 +139,31 @@ function cut(batch: Batch, chunk: number | null, group: number): { rows: number[
     }
   }
   return { rows, tiles };
+}
+
+/** The tiles as the kernel reads them (5 words each) and the addresses of the pages that they see. */
+function list(
+  tiles: readonly Tile[],
+  cache: WasmCache,
+  layer: number,
+): { tileWords: readonly number[]; pageList: readonly number[] } {
+  const pageList: number[] = [];
+  const tileWords: number[] = [];
+  let pagesFrom = 0;
+  let before: Tile | undefined;
+  for (const tile of tiles) {
+    const { sequence, rowsFrom, tokens, position, low } = tile;
+    // Tiles of one sequence and chunk follow each other and share a list, which each makes as long as it needs.
+    if (before?.sequence !== sequence || before.low !== low) pagesFrom = pageList.length;
+    before = tile;
+    const page = Math.floor(low / pagePositions) + pageList.length - pagesFrom;
+    const to = position + tokens;
+    if (page * pagePositions < to)
+      for (const address of cache.pages(layer, sequence, Math.max(low, page * pagePositions), to))
+        pageList.push(address);
+    tileWords.push(rowsFrom, tokens, position, low, pagesFrom);
+  }
+  return { tileWords, pageList };
 }
 
 /** Pieces (6 words), merges (5 words) and how many partial results there are. */

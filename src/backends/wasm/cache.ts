@@ -188,7 +188,7 @@ export class WasmCache implements KVCache {
   private take(bank: Bank, held: Held): void {
     let page = held.spare.pop();
     if (page === undefined) {
-      page = bank.allocate(this.pageBytes, 'A page of the cache');
+      page = this.device.hostBytes(bank, this.pageBytes, 'A page of the cache');
       this.bytes += this.pageBytes;
     }
     held.pages.push(page);

@@ -2,20 +2,21 @@
 
 import type { DType } from '../../checkpoint/dtype.ts';
 import { Bank, programCommands } from './bank.ts';
-import { type CommandSpec, Program, type Range } from './program.ts';
-import { type Copy, type Storage, WasmTensor } from './tensor.ts';
+import { alignUp } from './heap.ts';
+import { type CommandSpec, Program } from './program.ts';
+import { type Place, type Storage, WasmTensor } from './tensor.ts';
 import { Threads } from './threads.ts';
 
-/** Activations of one step. */
-interface Scope {
-  storages: Set<Storage>;
+interface SharedInput {
+  readonly bank: Bank;
+  readonly purpose: string;
+  readonly owner: object | null;
+  readonly numbers: Int32Array;
+  readonly start: number;
 }
 
-/** A command as operations give it: who reads and writes what is named by storage. */
-export interface Work extends Omit<CommandSpec, 'reads' | 'writes'> {
-  readonly reads: readonly (Range | Storage)[];
-  readonly writes: readonly (Range | Storage)[];
-}
+/** Inputs are small; a chunk holds those of many commands. */
+const inputChunkBytes = 256 * 1024;
 
 export class Device {
   readonly module: WebAssembly.Module;
@@ -27,13 +28,11 @@ export class Device {
   private dotForm = 0;
   /** The bank whose program is being written. */
   private pending = 0;
-  /** Steps under way, innermost last. */
-  private readonly scopes: Scope[] = [];
-  /** What the host wrote for commands (tokens, angles, page lists); freed when the outermost step ends. */
-  private inputs: Copy[] = [];
-  private readonly inputCache = new Map<string, number>();
-  private readonly identities = new WeakMap<object, number>();
-  private identityCount = 0;
+  /** Activations of the steps under way, innermost last. */
+  private readonly scopes: Set<Storage>[] = [];
+  /** What the host wrote for commands (tokens, angles, page lists), in chunks; freed when the outermost step ends. */
+  private inputs: { readonly place: Place; used: number }[] = [];
+  private sharedInputs: SharedInput[] = [];
   private disposed = false;
 
   private constructor(module: WebAssembly.Module, threadCount: number, bankBytes: number) {
@@ -64,6 +63,7 @@ export class Device {
 
   /** A storage for a weight, in the last bank or a new one, so that layers lie in order. */
   allocateWeight(bytes: number, what: string): Storage {
+    this.flush();
     let bank = this.banks.at(-1)!;
     if (bytes > bank.mostWeightBytes)
       throw new RangeError(
@@ -74,66 +74,85 @@ export class Device {
       bank = this.addBank();
       address = bank.allocateWeight(bytes, what)!;
     }
-    return { bank, address, bytes, weight: true, freed: false, copies: null, quantized: null };
+    return storageAt(bank, address, bytes);
   }
 
   /** A tensor of the step under way (outside of a step it lives as long as the backend). */
   activation(bank: Bank, dtype: 'F32' | 'I32', shape: readonly number[], size: number): WasmTensor {
-    const bytes = 4 * size;
-    const storage: Storage = {
-      bank,
-      address: bank.allocate(bytes, 'An activation'),
-      bytes,
-      weight: false,
-      freed: false,
-      copies: null,
-      quantized: null,
-    };
-    this.scopes.at(-1)?.storages.add(storage);
+    const storage = storageAt(bank, bank.allocate(4 * size, 'An activation'), 4 * size);
+    this.scopes.at(-1)?.add(storage);
     return new WasmTensor(dtype as DType, shape, storage);
   }
 
-  /** Bytes in a bank that live until the outermost step ends and that no command writes. */
-  input(bank: Bank, bytes: number): number {
-    const address = bank.allocate(bytes, 'Input of a step');
-    this.inputs.push({ bank, address });
-    return address;
+  /** Bytes for commands alone, that live as long as an activation made now. */
+  scratch(bank: Bank, bytes: number): Place {
+    const storage = storageAt(bank, bank.allocate(bytes, 'Scratch'), bytes);
+    this.scopes.at(-1)?.add(storage);
+    return storage;
   }
 
-  /** An input that several commands of a step share, made once for each bank and set of keys; objects count by identity. */
-  sharedInput(bank: Bank, name: string, keys: readonly (object | number | null)[], make: () => number): number {
-    let key = `${name} ${bank.index}`;
-    for (const part of keys) key += ` ${part instanceof Object ? `#${this.identity(part)}` : part}`;
-    const found = this.inputCache.get(key);
-    if (found !== undefined) return found;
-    const address = make();
-    this.inputCache.set(key, address);
-    return address;
+  /**
+   * Bytes that the caller writes at once. Commands still to run may use any byte that is free by now, so they run first.
+   * @throws RangeError naming `what` when the bank is full.
+   */
+  hostBytes(bank: Bank, bytes: number, what: string): number {
+    this.flush();
+    return bank.allocate(bytes, what);
+  }
+
+  /** Bytes that the caller writes at once and that live until the outermost step ends. */
+  input(bank: Bank, bytes: number): number {
+    const size = alignUp(bytes);
+    const last = this.inputs.findLast(({ place }) => place.bank === bank);
+    if (last && last.place.start + last.used + size <= last.place.end) {
+      last.used += size;
+      return last.place.start + last.used - size;
+    }
+    const chunk = Math.max(size, inputChunkBytes);
+    const start = this.hostBytes(bank, chunk, 'Input of a step');
+    this.inputs.push({ place: { bank, start, end: start + chunk }, used: size });
+    return start;
+  }
+
+  /**
+   * An input that several commands of a step share: made once for each bank, purpose, owner and list of numbers. The numbers
+   * are compared, because the caller may change them between two operations.
+   */
+  sharedInput(bank: Bank, purpose: string, owner: object | null, numbers: Int32Array, make: () => number): number {
+    const known = this.sharedInputs.find(
+      input =>
+        input.bank === bank && input.purpose === purpose && input.owner === owner && equal(input.numbers, numbers),
+    );
+    if (known) return known.start;
+    const start = make();
+    this.sharedInputs.push({ bank, purpose, owner, numbers: numbers.slice(), start });
+    return start;
   }
 
   integers(bank: Bank, values: ArrayLike<number>): number {
-    const address = this.input(bank, 4 * values.length);
-    bank.integers(address, values.length).set(values);
-    return address;
+    const start = this.input(bank, 4 * values.length);
+    bank.integers(start, values.length).set(values);
+    return start;
   }
 
   doubles(bank: Bank, values: ArrayLike<number>): number {
-    const address = this.input(bank, 8 * values.length);
-    bank.doubles(address, values.length).set(values);
-    return address;
+    const start = this.input(bank, 8 * values.length);
+    bank.doubles(start, values.length).set(values);
+    return start;
   }
 
   /** Where `storage`'s bytes lie in `bank`; they are copied there if need be. */
-  addressIn(bank: Bank, storage: Storage): number {
-    if (storage.bank === bank) return storage.address;
-    const there = storage.copies?.get(bank.index);
-    if (there) return there.address;
-    this.flush();
-    const address = bank.allocate(storage.bytes, 'A copy of an activation');
-    bank.bytes(address, storage.bytes).set(storage.bank.bytes(storage.address, storage.bytes));
-    storage.copies ??= new Map();
-    storage.copies.set(bank.index, { bank, address });
-    return address;
+  placeIn(bank: Bank, storage: Storage): Place {
+    if (storage.bank === bank) return storage;
+    const there = storage.copies?.find(copy => copy.bank === bank);
+    if (there) return there;
+    const bytes = storage.end - storage.start;
+    const start = this.hostBytes(bank, bytes, 'A copy of an activation');
+    bank.bytes(start, bytes).set(storage.bank.bytes(storage.start, bytes));
+    const copy = { bank, start, end: start + bytes };
+    storage.copies ??= [];
+    storage.copies.push(copy);
+    return copy;
   }
 
   /** Of the operands' banks, the one to compute in: where a program is under way, else the last operand's. */
@@ -143,27 +162,19 @@ export class Device {
     return storages.at(-1)!.bank;
   }
 
-  enqueue(bank: Bank, work: Work): void {
-    this.checkLive();
+  enqueue(bank: Bank, command: CommandSpec): void {
     if (bank.index !== this.pending || this.programs[this.pending]!.full) this.flush();
     this.pending = bank.index;
-    this.programs[bank.index]!.add({
-      kind: work.kind,
-      arguments: work.arguments,
-      single: work.single ?? false,
-      reads: work.reads.flatMap(x => rangeIn(bank, x)),
-      writes: work.writes.flatMap(x => rangeIn(bank, x)),
-    });
+    this.programs[bank.index]!.add(command);
   }
 
   /** Runs what is enqueued. */
   flush(): void {
     const program = this.programs[this.pending]!;
-    const { length } = program;
-    if (length > 0) {
-      program.clear();
-      this.threads.run(this.banks[this.pending]!, length);
-    }
+    const { length, single } = program;
+    if (length === 0) return;
+    program.clear();
+    this.threads.run(this.banks[this.pending]!, length, single);
   }
 
   /** Runs what is enqueued, at a moment when no operation is half enqueued. */
@@ -176,26 +187,27 @@ export class Device {
   /** Frees what is made inside `run`, but not the tensor it returns: that belongs to the step around, if there is one. */
   async step<T>(run: () => Promise<T>): Promise<T> {
     this.checkLive();
-    const scope: Scope = { storages: new Set() };
+    const scope = new Set<Storage>();
     this.scopes.push(scope);
     let result: T | undefined;
     try {
       result = await run();
       return result;
     } finally {
-      const around = this.scopes[this.scopes.indexOf(scope) - 1];
-      this.scopes.splice(this.scopes.indexOf(scope), 1);
-      if (!this.disposed) {
-        if (around && result instanceof WasmTensor && scope.storages.delete(result.storage))
-          around.storages.add(result.storage);
-        try {
-          // Caches must hold what was appended; within an outer step, freed bytes are reused in program order.
-          if (!around) this.flush();
-        } finally {
-          for (const storage of scope.storages) freeStorage(storage);
-          if (!around) this.freeInputs();
-        }
-      }
+      const index = this.scopes.indexOf(scope);
+      this.scopes.splice(index, 1);
+      if (!this.disposed) this.endStep(scope, this.scopes[index - 1], result);
+    }
+  }
+
+  private endStep(scope: Set<Storage>, around: Set<Storage> | undefined, result: unknown): void {
+    if (around && result instanceof WasmTensor && scope.delete(result.storage)) around.add(result.storage);
+    try {
+      // Caches must hold what was appended. Within an outer step, commands to come reuse the bytes in program order.
+      if (!around) this.flush();
+    } finally {
+      for (const storage of scope) freeStorage(storage);
+      if (!around) this.freeInputs();
     }
   }
 
@@ -210,7 +222,7 @@ export class Device {
     this.banks.length = 0;
     this.programs.length = 0;
     this.inputs = [];
-    this.inputCache.clear();
+    this.sharedInputs = [];
   }
 
   private adopt(bank: Bank): Bank {
@@ -220,18 +232,10 @@ export class Device {
     return bank;
   }
 
-  private identity(part: object): number {
-    const known = this.identities.get(part);
-    if (known !== undefined) return known;
-    this.identityCount++;
-    this.identities.set(part, this.identityCount);
-    return this.identityCount;
-  }
-
   private freeInputs(): void {
-    for (const { bank, address } of this.inputs) bank.heap.free(address);
+    for (const { place } of this.inputs) place.bank.heap.free(place.start);
     this.inputs = [];
-    this.inputCache.clear();
+    this.sharedInputs = [];
   }
 }
 
@@ -250,18 +254,20 @@ function fasterDot({ kernels }: Bank): number {
   return best[1]! < best[0]! ? 1 : 0;
 }
 
-function rangeIn(bank: Bank, x: Range | Storage): Range[] {
-  if (!('bank' in x)) return [x];
-  // Weights only change between programs.
-  if (x.weight) return [];
-  const start = x.bank === bank ? x.address : x.copies!.get(bank.index)!.address;
-  return [{ start, end: start + Math.max(1, x.bytes) }];
+function storageAt(bank: Bank, start: number, bytes: number): Storage {
+  return { bank, start, end: start + bytes, freed: false, copies: null, quantized: null };
 }
 
 function freeStorage(storage: Storage): void {
   if (storage.freed) return;
   storage.freed = true;
-  storage.bank.heap.free(storage.address);
-  for (const { bank, address } of storage.copies?.values() ?? []) bank.heap.free(address);
-  for (const { bank, address } of storage.quantized?.values() ?? []) bank.heap.free(address);
+  storage.bank.heap.free(storage.start);
+  if (storage.copies) for (const { bank, start } of storage.copies) bank.heap.free(start);
+  if (storage.quantized) for (const { bank, start } of storage.quantized) bank.heap.free(start);
+}
+
+function equal(a: Int32Array, b: Int32Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -17,6 +17,7 @@ export interface Range {
   readonly end: number;
 }
 
+/** Ranges of the numbers that a command touches; weights need not be named, as they change between programs only. */
 export interface CommandSpec {
   readonly kind: (typeof commands)[keyof typeof commands];
   /** In the order in which kernels/program.cpp takes them. */
@@ -33,6 +34,8 @@ export interface CommandSpec {
  */
 export class Program {
   length = 0;
+  /** Every command is `single`: no other thread is needed. */
+  single = true;
   private readonly words: Int32Array;
   private readonly doubles: Float64Array;
   private readonly capacity: number;
@@ -61,6 +64,7 @@ export class Program {
       (!single &&
         (touches(writes, this.singleReads) || touches(writes, this.singleWrites) || touches(reads, this.singleWrites)));
     if (barrier) this.forget();
+    if (!single) this.single = false;
     (single ? this.singleReads : this.teamReads).push(...reads);
     (single ? this.singleWrites : this.teamWrites).push(...writes);
     if (spec.arguments.length > mostArguments) throw new Error(`Command ${spec.kind} has too many arguments.`);
@@ -73,9 +77,10 @@ export class Program {
     this.length++;
   }
 
-  /** After the program has run. */
+  /** Begins a new program. */
   clear(): void {
     this.length = 0;
+    this.single = true;
     this.forget();
   }
 

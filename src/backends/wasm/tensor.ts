@@ -3,23 +3,20 @@ import { type DType, formats } from '../../checkpoint/dtype.ts';
 import type { Tensor } from '../backend.ts';
 import type { Bank } from './bank.ts';
 
-/** The same numbers in other places or forms, made when first wanted. Freed with the original. */
-export interface Copy {
+/** Bytes [start, end) of a bank. */
+export interface Place {
   readonly bank: Bank;
-  readonly address: number;
+  readonly start: number;
+  readonly end: number;
 }
 
-/** Bytes in a bank. Reshaped tensors share a storage. */
-export interface Storage {
-  readonly bank: Bank;
-  readonly address: number;
-  readonly bytes: number;
-  readonly weight: boolean;
+/** Bytes in a bank, and what was made of them. Reshaped tensors share a storage. */
+export interface Storage extends Place {
   freed: boolean;
-  /** By bank index: the bytes as they are, in other banks. */
-  copies: Map<number, Copy> | null;
-  /** By bank index and row length: rows rounded to 8 bits. */
-  quantized: Map<string, Copy> | null;
+  /** The bytes as they are, in other banks. */
+  copies: Place[] | null;
+  /** Rows of this length, rounded to 8 bits. */
+  quantized: (Place & { readonly rowLength: number })[] | null;
 }
 
 export class WasmTensor implements Tensor {

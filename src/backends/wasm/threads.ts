@@ -66,13 +66,14 @@ export class Threads {
     }
   }
 
-  /** Runs the first `commands` commands of a bank's program on all threads and returns when they are done. */
-  run(bank: Bank, commands: number): void {
+  /** Runs the first `commands` commands of a bank's program, on all threads or `alone`, and returns when they are done. */
+  run(bank: Bank, commands: number, alone: boolean): void {
     this.checkAlive();
-    if (this.workers.length > 0) this.begin(task.Run, bank.index, commands);
+    const count = alone ? 1 : this.count;
+    if (count > 1) this.begin(task.Run, bank.index, commands);
     let status: number;
     try {
-      status = bank.kernels.run(BigInt(bank.control), BigInt(bank.program), commands, 0, this.count);
+      status = bank.kernels.run(BigInt(bank.control), BigInt(bank.program), commands, 0, count);
     } catch (error) {
       throw this.fail(error);
     }

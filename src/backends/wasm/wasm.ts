@@ -8,7 +8,7 @@ import { asWasmCache, WasmCache } from './cache.ts';
 import { Device } from './device.ts';
 import { commands, control, loadKernels } from './kernels.ts';
 import { angleTable } from './rope.ts';
-import { checkShape, fullShape, sizeOf, WasmTensor } from './tensor.ts';
+import { checkShape, fullShape, type Place, sizeOf, WasmTensor } from './tensor.ts';
 
 export interface WasmOptions {
   /** Compute threads, the caller's among them, 1 … 64. Default: `availableThreads()`. */
@@ -24,8 +24,8 @@ const mostThreads = 64;
 const smallestBank = 4 * 2 ** 20;
 /** Bytes that `upload` asks for at once, at most (but whole rows). */
 const pieceBytes = 64 * 2 ** 20;
-/** Elements up to which one thread is sooner done than several that must meet; products and exponentials count for more. */
-const alone = { plain: 8192, exponential: 2048 } as const;
+/** Elements, or multiply-adds, up to which one thread is sooner done than several that must meet. */
+const alone = { plain: 8192, product: 16384 } as const;
 
 /** Processors that this process may use. */
 export const availableThreads = (): number => Math.min(mostThreads, availableParallelism());
@@ -81,9 +81,9 @@ class WasmBackend implements Backend {
     const storage = this.device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
     const rowBytes = byteLengthOf(dtype, shape.at(-1)!);
     try {
-      await fillRows(storage.bank, storage.address, bytes, rowBytes, fill);
+      await fillRows(storage.bank, storage.start, bytes, rowBytes, fill);
     } catch (error) {
-      storage.bank.freeWeight(storage.address, bytes);
+      storage.bank.freeWeight(storage.start, bytes);
       throw error;
     }
     return new WasmTensor(dtype, [...shape], storage);
@@ -96,18 +96,18 @@ class WasmBackend implements Backend {
         `Slot ${index} cannot be written: the tensor is [${shape}], wanted is [n, out, in] with n > ${index}.`,
       );
     this.device.settle(); // commands that are enqueued want the old numbers
-    for (const copy of storage.copies?.values() ?? []) copy.bank.heap.free(copy.address);
+    for (const copy of storage.copies ?? []) copy.bank.heap.free(copy.start);
     storage.copies = null;
     const bytes = byteLengthOf(dtype, shape[1]! * shape[2]!);
-    await fillRows(storage.bank, storage.address + index * bytes, bytes, byteLengthOf(dtype, shape[2]!), fill);
+    await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape[2]!), fill);
   }
 
   async read(x: Tensor): Promise<Float32Array> {
     const tensor = this.own(x);
     const { dtype, storage, size } = tensor;
     this.device.settle();
-    if (dtype === 'F32') return storage.bank.floats(storage.address, size).slice();
-    if (dtype === 'I32') return Float32Array.from(storage.bank.integers(storage.address, size));
+    if (dtype === 'F32') return storage.bank.floats(storage.start, size).slice();
+    if (dtype === 'I32') return Float32Array.from(storage.bank.integers(storage.start, size));
     return this.step(() =>
       this.read(
         this.decodeRows(
@@ -152,9 +152,10 @@ class WasmBackend implements Backend {
     const from = this.productInput(bank, input, w);
     this.device.enqueue(bank, {
       kind: commands.Matmul,
-      arguments: [formatOf(w), w.storage.address, out, n, from.start, input.rows, y.storage.address],
+      arguments: [formatOf(w), w.storage.start, out, n, from.start, input.rows, y.storage.start],
       reads: [from],
       writes: [y.storage],
+      single: input.rows * out * n <= alone.product,
     });
     return y;
   }
@@ -171,25 +172,25 @@ class WasmBackend implements Backend {
     const { bank } = w.storage;
     const y = device.activation(bank, 'F32', [...x.shape.slice(0, -1), out], input.rows * out);
     const from = this.productInput(bank, input, w);
-    const slotsAt = device.addressIn(bank, ids.storage);
-    const scratchBytes = bank.kernels.expert_scratch_bytes(count, input.rows, device.threadCount);
-    const scratch = device.input(bank, scratchBytes);
+    const slotsAt = device.placeIn(bank, ids.storage);
+    const scratch = device.scratch(bank, bank.kernels.expert_scratch_bytes(count, input.rows, device.threadCount));
     device.enqueue(bank, {
       kind: commands.ExpertMatmul,
       arguments: [
         formatOf(w),
-        w.storage.address,
+        w.storage.start,
         count,
         out,
         n,
         from.start,
         input.rows,
-        slotsAt,
-        y.storage.address,
-        scratch,
+        slotsAt.start,
+        y.storage.start,
+        scratch.start,
       ],
-      reads: [from, ids.storage],
-      writes: [y.storage, { start: scratch, end: scratch + scratchBytes }],
+      reads: [from, slotsAt],
+      writes: [y.storage, scratch],
+      single: input.rows * out * n <= alone.product,
     });
     return y;
   }
@@ -199,13 +200,13 @@ class WasmBackend implements Backend {
     const n = input.rowLength;
     const w = weight && this.rowsOf(weight, n, input);
     const bank = w ? this.device.bankOf(w.storage, input.storage) : input.storage.bank;
-    const at = this.device.addressIn(bank, input.storage);
-    const weightAt = w ? this.device.addressIn(bank, w.storage) : 0;
+    const from = this.device.placeIn(bank, input.storage);
+    const scale = w ? this.device.placeIn(bank, w.storage) : null;
     const y = this.device.activation(bank, 'F32', x.shape, input.size);
     this.device.enqueue(bank, {
       kind: commands.RmsNorm,
-      arguments: [at, weightAt, input.rows, n, eps, y.storage.address],
-      reads: w ? [input.storage, w.storage] : [input.storage],
+      arguments: [from.start, scale?.start ?? 0, input.rows, n, eps, y.storage.start],
+      reads: scale ? [from, scale] : [from],
       writes: [y.storage],
       single: input.size <= alone.plain,
     });
@@ -222,16 +223,16 @@ class WasmBackend implements Backend {
       );
     const { device } = this;
     const { bank } = input.storage;
-    const table = device.sharedInput(bank, 'angles', [f.storage, positions], () => {
-      if (!f.storage.weight) device.flush();
+    const table = device.sharedInput(bank, 'angles', f.storage, positions, () => {
       const address = device.input(bank, 4 * tokens * headDim);
-      angleTable(f.storage.bank.floats(f.storage.address, f.size), positions, bank.floats(address, tokens * headDim));
+      device.flush(); // the frequencies may be a result
+      angleTable(f.storage.bank.floats(f.storage.start, f.size), positions, bank.floats(address, tokens * headDim));
       return address;
     });
     const y = device.activation(bank, 'F32', x.shape, input.size);
     device.enqueue(bank, {
       kind: commands.Rope,
-      arguments: [input.storage.address, table, tokens, heads, headDim, y.storage.address],
+      arguments: [input.storage.start, table, tokens, heads, headDim, y.storage.start],
       reads: [input.storage],
       writes: [y.storage],
       single: input.size <= alone.plain,
@@ -254,7 +255,7 @@ class WasmBackend implements Backend {
     const values = this.device.activation(bank, 'F32', shape, input.rows * k);
     this.device.enqueue(bank, {
       kind: commands.TopK,
-      arguments: [input.storage.address, input.rows, n, k, ids.storage.address, values.storage.address],
+      arguments: [input.storage.start, input.rows, n, k, ids.storage.start, values.storage.start],
       reads: [input.storage],
       writes: [ids.storage, values.storage],
       single: input.size * k <= alone.plain,
@@ -263,14 +264,15 @@ class WasmBackend implements Backend {
   }
 
   swiglu(gate: Tensor, up: Tensor): Tensor {
-    const [g, u] = this.samePlace(gate, up);
-    const y = this.device.activation(g.bank, 'F32', gate.shape, g.tensor.size);
+    const { size, places } = this.samePlace(gate, up);
+    const [g, u] = places;
+    const y = this.device.activation(g.bank, 'F32', gate.shape, size);
     this.device.enqueue(g.bank, {
       kind: commands.Swiglu,
-      arguments: [g.address, u.address, g.tensor.size, y.storage.address],
-      reads: [g.tensor.storage, u.tensor.storage],
+      arguments: [g.start, u.start, size, y.storage.start],
+      reads: [g, u],
       writes: [y.storage],
-      single: g.tensor.size <= alone.exponential,
+      single: size <= alone.plain,
     });
     return y;
   }
@@ -280,24 +282,24 @@ class WasmBackend implements Backend {
     const y = this.device.activation(storage.bank, 'F32', x.shape, size);
     this.device.enqueue(storage.bank, {
       kind: commands.Sigmoid,
-      arguments: [storage.address, size, y.storage.address],
+      arguments: [storage.start, size, y.storage.start],
       reads: [storage],
       writes: [y.storage],
-      single: size <= alone.exponential,
+      single: size <= alone.plain,
     });
     return y;
   }
 
   add(a: Tensor, b: Tensor, scale = 1): Tensor {
-    const [first, second] = this.samePlace(a, b);
-    const { bank, tensor } = first;
-    const y = this.device.activation(bank, 'F32', a.shape, tensor.size);
-    this.device.enqueue(bank, {
+    const { size, places } = this.samePlace(a, b);
+    const [first, second] = places;
+    const y = this.device.activation(first.bank, 'F32', a.shape, size);
+    this.device.enqueue(first.bank, {
       kind: commands.Add,
-      arguments: [first.address, second.address, scale, tensor.size, y.storage.address],
-      reads: [tensor.storage, second.tensor.storage],
+      arguments: [first.start, second.start, scale, size, y.storage.start],
+      reads: [first, second],
       writes: [y.storage],
-      single: tensor.size <= alone.plain,
+      single: size <= alone.plain,
     });
     return y;
   }
@@ -310,18 +312,15 @@ class WasmBackend implements Backend {
     const given = factors ? factors.size : (perRow as Float32Array).length;
     if (given !== rows) throw new RangeError(`${rows} rows need as many factors; got ${given}.`);
     const bank = factors ? device.bankOf(factors.storage, input.storage) : input.storage.bank;
-    const at = device.addressIn(bank, input.storage);
-    let factorsAt: number;
-    if (factors) factorsAt = device.addressIn(bank, factors.storage);
-    else {
-      factorsAt = device.input(bank, 4 * rows);
-      bank.floats(factorsAt, rows).set(perRow as Float32Array);
-    }
+    const from = device.placeIn(bank, input.storage);
+    const place = factors && device.placeIn(bank, factors.storage);
+    const factorsAt = place ? place.start : device.input(bank, 4 * rows);
+    if (perRow instanceof Float32Array) bank.floats(factorsAt, rows).set(perRow);
     const y = device.activation(bank, 'F32', x.shape, input.size);
     device.enqueue(bank, {
       kind: commands.ScaleRows,
-      arguments: [at, factorsAt, rows, sizeOf(x.shape.slice(1)), y.storage.address],
-      reads: factors ? [input.storage, factors.storage] : [input.storage],
+      arguments: [from.start, factorsAt, rows, sizeOf(x.shape.slice(1)), y.storage.start],
+      reads: place ? [from, place] : [from],
       writes: [y.storage],
       single: input.size <= alone.plain,
     });
@@ -338,7 +337,7 @@ class WasmBackend implements Backend {
     const y = device.activation(storage.bank, 'F32', [rows.length, ...x.shape.slice(1)], rows.length * n);
     device.enqueue(storage.bank, {
       kind: commands.GatherRows,
-      arguments: [storage.address, device.integers(storage.bank, rows), rows.length, n, y.storage.address],
+      arguments: [storage.start, device.integers(storage.bank, rows), rows.length, n, y.storage.start],
       reads: [storage],
       writes: [y.storage],
       single: rows.length * n <= alone.plain,
@@ -359,19 +358,19 @@ class WasmBackend implements Backend {
 
   /** Rows of a weight as floats: [rows, n]. */
   private decodeRows(w: WasmTensor, rows: Int32Array): WasmTensor {
-    const { bank, address } = w.storage;
+    const { bank, start } = w.storage;
     const n = w.rowLength;
     const y = this.device.activation(bank, 'F32', [rows.length, n], rows.length * n);
     this.device.enqueue(bank, {
       kind: commands.Embed,
       arguments: [
         formatOf(w),
-        address,
+        start,
         byteLengthOf(w.dtype, n),
         n,
         this.device.integers(bank, rows),
         rows.length,
-        y.storage.address,
+        y.storage.start,
       ],
       reads: [],
       writes: [y.storage],
@@ -381,40 +380,34 @@ class WasmBackend implements Backend {
   }
 
   /** Where a product finds its activations, in the form its weight wants; rounding is done once for all products of one x. */
-  private productInput(bank: Bank, x: WasmTensor, w: WasmTensor): { readonly start: number; readonly end: number } {
-    const { device } = this;
-    const at = device.addressIn(bank, x.storage);
-    const { kernels } = bank;
-    if (kernels.uses_q8(formatOf(w)) === 0) return { start: at, end: at + 4 * x.size };
-    const bytes = x.rows * kernels.q8_row_bytes(x.rowLength);
-    const key = `${bank.index} ${x.rowLength}`;
-    const made = x.storage.quantized?.get(key);
-    if (made) return { start: made.address, end: made.address + bytes };
-    const address = bank.allocate(bytes, 'Rounded activations');
-    x.storage.quantized ??= new Map();
-    x.storage.quantized.set(key, { bank, address });
-    const range = { start: address, end: address + bytes };
-    device.enqueue(bank, {
+  private productInput(bank: Bank, x: WasmTensor, w: WasmTensor): Place {
+    const { storage, rows, rowLength } = x;
+    const from = this.device.placeIn(bank, storage);
+    if (bank.kernels.uses_q8(formatOf(w)) === 0) return from;
+    const made = storage.quantized?.find(form => form.bank === bank && form.rowLength === rowLength);
+    if (made) return made;
+    const bytes = rows * bank.kernels.q8_row_bytes(rowLength);
+    const start = bank.allocate(bytes, 'Rounded activations');
+    const place = { bank, start, end: start + bytes, rowLength };
+    storage.quantized ??= [];
+    storage.quantized.push(place);
+    this.device.enqueue(bank, {
       kind: commands.Quantize,
-      arguments: [at, x.rows, x.rowLength, address],
-      reads: [x.storage],
-      writes: [range],
+      arguments: [from.start, rows, rowLength, start],
+      reads: [from],
+      writes: [place],
       single: x.size <= alone.plain,
     });
-    return range;
+    return place;
   }
 
   /** Two operands of one size, in one bank. */
-  private samePlace(a: Tensor, b: Tensor): readonly [Operand, Operand] {
+  private samePlace(a: Tensor, b: Tensor): { readonly size: number; readonly places: readonly [Place, Place] } {
     const [first, second] = [this.own(a), this.own(b)];
     if (first.size !== second.size) throw new RangeError(`[${a.shape}] and [${b.shape}] must have the same shape.`);
-    const bank = this.device.bankOf(first.storage, second.storage);
-    const operand = (tensor: WasmTensor): Operand => ({
-      tensor,
-      bank,
-      address: this.device.addressIn(bank, tensor.storage),
-    });
-    return [operand(first), operand(second)];
+    const { device } = this;
+    const bank = device.bankOf(first.storage, second.storage);
+    return { size: first.size, places: [device.placeIn(bank, first.storage), device.placeIn(bank, second.storage)] };
   }
 
   private own(x: Tensor): WasmTensor {
@@ -430,12 +423,6 @@ class WasmBackend implements Backend {
     if (x.shape.at(-1) === n) return this.own(x);
     throw new RangeError(`[${x.shape}] does not fit [${beside.shape}]: the last axes differ.`);
   }
-}
-
-interface Operand {
-  readonly tensor: WasmTensor;
-  readonly bank: Bank;
-  readonly address: number;
 }
 
 const formatOf = (x: Tensor): number => formats[x.dtype].ggmlType;

@@ -1,0 +1,113 @@
+// Compute threads: what happens when one dies, when nothing is to do, and when all is over.
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import type { Worker } from 'node:worker_threads';
+import { expect, test } from 'vitest';
+import { Bank, programCommands } from './bank.ts';
+import { commands, loadKernels } from './kernels.ts';
+import { Program } from './program.ts';
+import { Threads } from './threads.ts';
+import { createWasmBackend } from './wasm.ts';
+
+const MiB = 2 ** 20;
+
+/** Threads on one bank, and the workers among them, which nobody else may see. */
+async function team(count: number) {
+  const module = await loadKernels();
+  const bank = new Bank(0, module, 8 * MiB, count);
+  const threads = await Threads.start(count, module, bank);
+  const { workers } = threads as unknown as { workers: { worker: Worker }[] };
+  return { module, bank, threads, program: new Program(bank, programCommands), workers: workers.map(w => w.worker) };
+}
+
+const sigmoidOf = (x: number, y: number, count: number) =>
+  ({
+    kind: commands.Sigmoid,
+    arguments: [x, count, y],
+    reads: [{ start: x, end: x + 4 * count }],
+    writes: [{ start: y, end: y + 4 * count }],
+  }) as const;
+
+test('a chain of dependent commands on three threads waits where it must', async () => {
+  const { bank, threads, program } = await team(3);
+  const count = 20_000;
+  const [a, b] = [bank.allocate(4 * count, 'a'), bank.allocate(4 * count, 'b')];
+  bank.floats(a, count).fill(0.25);
+  for (let i = 0; i < 400; i++) program.add(i % 2 === 0 ? sigmoidOf(a, b, count) : sigmoidOf(b, a, count));
+  threads.run(bank, program.length, false);
+  let expected = 0.25;
+  for (let i = 0; i < 400; i++) expected = 1 / (1 + Math.exp(-expected));
+  for (const value of bank.floats(a, count)) if (!(Math.abs(value - expected) < 1e-6)) expect(value).toBe(expected);
+  await threads.dispose();
+});
+
+test('a bank that comes later is known to every thread', async () => {
+  const { module, bank, threads } = await team(3);
+  const second = new Bank(1, module, 8 * MiB, 3);
+  threads.attach(second);
+  const program = new Program(second, programCommands);
+  const count = 100_000;
+  const [a, b] = [second.allocate(4 * count, 'a'), second.allocate(4 * count, 'b')];
+  second.floats(a, count).fill(0);
+  program.add(sigmoidOf(a, b, count));
+  threads.run(second, 1, false);
+  expect(second.floats(b, count).every(value => value === 0.5)).toBe(true);
+  expect(bank.index).toBe(0);
+  await threads.dispose();
+});
+
+test('a command that traps is an error, then and ever after', async () => {
+  const { bank, threads, workers } = await team(2);
+  const words = bank.integers(bank.program, 18);
+  words[16] = 99; // no such command
+  expect(() => threads.run(bank, 1, false)).toThrow(/compute thread was lost: .*unreachable/i);
+  expect(() => threads.run(bank, 1, false)).toThrow(/compute thread was lost/);
+  await threads.dispose();
+  expect(workers.map(worker => worker.threadId)).toEqual([-1]);
+});
+
+test('a worker that dies is an error and no hang', async () => {
+  const { bank, threads, workers } = await team(3);
+  const exit = once(workers[0]!, 'exit');
+  await workers[0]!.terminate();
+  await exit;
+  expect(() => threads.run(bank, 0, false)).toThrow(/compute thread was lost: it ended with code 1/);
+  await threads.dispose();
+  expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
+});
+
+test('dispose leaves no thread, twice is once, and use after it is an error', async () => {
+  const { threads, bank, workers } = await team(3);
+  await threads.dispose();
+  expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
+  expect(() => threads.run(bank, 0, false)).toThrow(/disposed/);
+  const k = await createWasmBackend({ threads: 2 });
+  await k[Symbol.asyncDispose]();
+  await k[Symbol.asyncDispose]();
+  await expect(k.upload('F32', [1], async () => {})).rejects.toThrow(/disposed/);
+  expect(() => k.gatherRows({ dtype: 'F32', shape: [1] }, Int32Array.of(0))).toThrow(/disposed/);
+  expect(k.memoryBytes).toBe(0);
+});
+
+test('threads that have nothing to do take no processor time', async () => {
+  await using k = await createWasmBackend({ threads: 4 });
+  expect(k.threads).toBe(4);
+  await new Promise(resolve => setTimeout(resolve, 100)); // until they sleep
+  const before = process.cpuUsage();
+  await new Promise(resolve => setTimeout(resolve, 300));
+  const { user, system } = process.cpuUsage(before);
+  expect(user + system).toBeLessThan(100_000);
+});
+
+test('a program that forgets to dispose still ends', () => {
+  const script = `
+    const { createWasmBackend } = await import(${JSON.stringify(new URL('./wasm.ts', import.meta.url).href)});
+    const k = await createWasmBackend({ threads: 3 });
+    const x = await k.upload('F32', [2, 50000], async into => { into.fill(0); });
+    console.log((await k.read(k.sigmoid(x)))[0]);`;
+  const child = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    timeout: 20_000,
+    encoding: 'utf8',
+  });
+  expect(child).toMatchObject({ status: 0, stdout: '0.5\n', stderr: '' });
+});
