@@ -1,4 +1,5 @@
 // The loop of a conversation: read a message or a command, stream the answer, say how fast it was.
+import { basename } from 'node:path';
 import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
 import type { Conversation } from './conversation.ts';
 import { statsLine } from './generate.ts';
@@ -29,9 +30,9 @@ export async function talk(
     const { parameters, backend, threads, contextTokens } = model.engine.info;
     note(
       terminal,
-      `${name} · ${countText(parameters)} parameters · ${backend}, ${threads} threads · ${contextTokens} tokens of context`,
+      `${basename(name)} · ${countText(parameters)} parameters · ${backend}, ${threads} threads · ${contextTokens} tokens of context`,
     );
-    note(terminal, '/help shows what can be typed. Ctrl-C stops an answer, Ctrl-D leaves.');
+    note(terminal, '/help lists what can be typed. Ctrl-C stops an answer, Ctrl-D leaves.');
   }
   for (;;) {
     const text = await reader.next();

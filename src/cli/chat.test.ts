@@ -140,6 +140,34 @@ describe('at a terminal', () => {
     await session;
   });
 
+  test('what is typed during an answer is not shown in it, and is the next message', async () => {
+    const fake = fakeModel(() => 'word '.repeat(30), 5);
+    const { terminal, type, stdout, stderr } = typing();
+    const session = talk(fake.model, new Conversation(), {}, 'fake', terminal);
+    type('one\r');
+    await until(() => stdout.text.includes('word word'));
+    type('two\r');
+    await until(() => stderr.text.split('tok/s').length === 3);
+    expect(users(fake)).toEqual(['one', 'two']);
+    expect(stdout.text).toMatch(/(word ){30}\n[^w]*two\n(word ){30}\n/);
+    type('\x04');
+    await session;
+  });
+
+  test('a pasted last line without its end waits for Enter', async () => {
+    const fake = echo();
+    const { terminal, type, stderr } = typing();
+    const session = talk(fake.model, new Conversation(), {}, 'fake', terminal);
+    type('first\rsecond\rthi');
+    await new Promise(resolve => setTimeout(resolve, 60));
+    expect(fake.asked).toEqual([]);
+    type('rd\r');
+    await until(() => stderr.text.includes('tok/s'));
+    expect(users(fake)).toEqual(['first\nsecond\nthird']);
+    type('\x04');
+    await session;
+  });
+
   test('an answer that fails is told, and the conversation goes on without it', async () => {
     const conversation = new Conversation();
     const fake = fakeModel(messages => {

@@ -1,5 +1,6 @@
 // Messages typed or piped: lines, with \ and """ for several, pasted ones kept together, and what Ctrl-C means when.
 import { createInterface, type Interface } from 'node:readline';
+import { Writable } from 'node:stream';
 import { note, styled, type Terminal } from './terminal.ts';
 
 /** Lines that come faster than this were pasted. */
@@ -9,24 +10,26 @@ export class MessageReader implements Disposable {
   readonly interactive: boolean;
   readonly #terminal: Terminal;
   readonly #lines: Interface;
-  readonly #waiting: string[] = [];
+  readonly #waiting: { readonly text: string; readonly shown: boolean }[] = [];
   #wake: (() => void) | null = null;
   #ended = false;
   #interrupt: (() => void) | null = null;
   #warned = false;
+  /** What is typed while an answer streams is kept for the next message, and not shown within the answer. */
+  #muted = false;
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
     this.interactive = terminal.stdin.isTTY === true && terminal.stdout.isTTY === true;
     this.#lines = createInterface({
       input: terminal.stdin,
-      ...(this.interactive && { output: terminal.stdout, historySize: 500, removeHistoryDuplicates: true }),
+      ...(this.interactive && { output: this.#echo(), historySize: 500, removeHistoryDuplicates: true }),
       terminal: this.interactive,
       crlfDelay: Number.POSITIVE_INFINITY,
     });
     this.#lines.on('line', line => {
       this.#warned = false;
-      this.#waiting.push(line);
+      this.#waiting.push({ text: line, shown: !this.#muted });
       this.#wake?.();
     });
     this.#lines.on('close', () => {
@@ -40,9 +43,11 @@ export class MessageReader implements Disposable {
   /** Sends Ctrl-C to `stop` until the result is disposed. */
   onInterrupt(stop: () => void): Disposable {
     this.#interrupt = stop;
+    this.#muted = true;
     return {
       [Symbol.dispose]: () => {
         this.#interrupt = null;
+        this.#muted = false;
       },
     };
   }
@@ -68,25 +73,45 @@ export class MessageReader implements Disposable {
   }
 
   async #line(prompt: string): Promise<string | null> {
-    if (this.interactive && this.#waiting.length === 0 && !this.#ended) {
-      this.#lines.setPrompt(styled(this.#terminal.stdout, ['bold', 'cyan'], prompt));
+    if (prompt !== '' && this.interactive && this.#waiting.length === 0 && !this.#ended) {
+      this.#lines.setPrompt(this.#prompt(prompt));
       this.#lines.prompt();
     }
     while (this.#waiting.length === 0 && !this.#ended)
       await new Promise<void>(resolve => {
         this.#wake = resolve;
       });
-    return this.#waiting.shift() ?? null;
+    const line = this.#waiting.shift();
+    if (line === undefined) return null;
+    if (this.interactive && !line.shown) this.#terminal.stdout.write(`${this.#prompt(prompt)}${line.text}\n`);
+    return line.text;
   }
 
-  /** What else was pasted with the line just read. */
+  /** What else was pasted with the line just read; a last line without its end is the user's to finish. */
   async #pasted(): Promise<string[]> {
     const lines: string[] = [];
     for (;;) {
       await new Promise(resolve => setTimeout(resolve, pasteMs));
-      if (this.#waiting.length === 0) return lines;
-      lines.push(...this.#waiting.splice(0));
+      if (this.#waiting.length > 0) lines.push(...this.#waiting.splice(0).map(({ text }) => text));
+      else if (this.#lines.line !== '' && !this.#ended) {
+        const last = await this.#line('');
+        if (last === null) return lines;
+        lines.push(last);
+      } else return lines;
     }
+  }
+
+  #prompt(text: string): string {
+    return styled(this.#terminal.stdout, ['bold', 'cyan'], text);
+  }
+
+  #echo(): Writable {
+    const { stdout } = this.#terminal;
+    const write = (chunk: Buffer, _: string, done: () => void) => {
+      if (!this.#muted) stdout.write(chunk);
+      done();
+    };
+    return Object.defineProperty(new Writable({ write }), 'columns', { get: () => stdout.columns });
   }
 
   #interrupted(): void {
