@@ -1,5 +1,5 @@
 // Which two neighbouring tokens merge, how early, and into what: either by rank of the bytes, or by a list of pairs.
-import type { Vocabulary } from './vocabulary.ts';
+import { NORMAL, type Vocabulary } from './vocabulary.ts';
 
 /** A list of merges as a hash table from a pair of tokens to its place in the list and the merged token. */
 export class MergeTable {
@@ -55,6 +55,8 @@ export class MergeReader {
   readonly table: MergeTable;
   readonly #vocabulary: Vocabulary;
   #place = 0;
+  /** What the last merge made: merges mostly come in order of what they make, and comparing is cheaper than finding. */
+  #last = 0;
 
   constructor(vocabulary: Vocabulary, size: number) {
     this.#vocabulary = vocabulary;
@@ -67,9 +69,21 @@ export class MergeReader {
     if (left < 0) return 'left';
     const right = this.#vocabulary.find(bytes, split, length);
     if (right < 0) return 'right';
-    const merged = this.#vocabulary.find(bytes, 0, length);
+    const merged = this.#result(bytes, length);
     if (merged < 0) return 'result';
     this.table.add(left, right, this.#place++, merged);
     return null;
+  }
+
+  #result(bytes: Uint8Array, length: number): number {
+    const vocabulary = this.#vocabulary;
+    for (let id = this.#last; id < this.#last + 2 && id < vocabulary.size; id++) {
+      if (vocabulary.kind(id) !== NORMAL || !vocabulary.equals(id, bytes, 0, length)) continue;
+      this.#last = id;
+      return id;
+    }
+    const found = vocabulary.find(bytes, 0, length);
+    if (found >= 0) this.#last = found;
+    return found;
   }
 }

@@ -35,8 +35,8 @@ export class Vocabulary {
   readonly #data: Uint8Array;
   readonly #offsets: Uint32Array;
   readonly #kinds: Uint8Array;
+  /** Per slot: token (−1 = empty) and hash, side by side for the cache's sake. */
   readonly #table: Int32Array;
-  readonly #hashes: Int32Array;
   readonly #mask: number;
 
   /**
@@ -55,12 +55,12 @@ export class Vocabulary {
     this.#kinds = kinds;
     const slots = 2 ** Math.ceil(Math.log2(Math.max(size * 2, 16)));
     this.#mask = slots - 1;
-    this.#table = new Int32Array(slots).fill(-1);
-    this.#hashes = new Int32Array(slots);
+    this.#table = new Int32Array(slots * 2).fill(-1);
     let longest = 1;
     for (let id = 0; id < size; id++) {
       if (kinds[id] !== NORMAL || offsets[id] === offsets[id + 1]) continue;
       if (this.#insert(id)) longest = Math.max(longest, offsets[id + 1]! - offsets[id]!);
+      else kinds[id] = UNUSED;
     }
     this.longest = longest;
     const one = new Uint8Array(1);
@@ -71,21 +71,22 @@ export class Vocabulary {
     }
   }
 
-  /** The first of equal tokens keeps its place. */
+  /** Of equal tokens the first is the one that encoding gives. */
   #insert(id: number): boolean {
     const data = this.#data;
     const start = this.#offsets[id]!;
     const end = this.#offsets[id + 1]!;
     const hash = hashBytes(data, start, end);
     let slot = hash & this.#mask;
-    for (; this.#table[slot]! >= 0; slot = (slot + 1) & this.#mask)
-      if (this.#hashes[slot] === hash && this.#equals(this.#table[slot]!, data, start, end)) return false;
-    this.#table[slot] = id;
-    this.#hashes[slot] = hash;
+    for (; this.#table[slot * 2]! >= 0; slot = (slot + 1) & this.#mask)
+      if (this.#table[slot * 2 + 1] === hash && this.equals(this.#table[slot * 2]!, data, start, end)) return false;
+    this.#table[slot * 2] = id;
+    this.#table[slot * 2 + 1] = hash;
     return true;
   }
 
-  #equals(id: number, bytes: Uint8Array, start: number, end: number): boolean {
+  /** Whether a token has exactly these bytes. */
+  equals(id: number, bytes: Uint8Array, start: number, end: number): boolean {
     const from = this.#offsets[id]!;
     if (this.#offsets[id + 1]! - from !== end - start) return false;
     const data = this.#data;
@@ -98,9 +99,9 @@ export class Vocabulary {
     if (end - start > this.longest) return -1;
     const hash = hashBytes(bytes, start, end);
     for (let slot = hash & this.#mask; ; slot = (slot + 1) & this.#mask) {
-      const id = this.#table[slot]!;
+      const id = this.#table[slot * 2]!;
       if (id < 0) return -1;
-      if (this.#hashes[slot] === hash && this.#equals(id, bytes, start, end)) return id;
+      if (this.#table[slot * 2 + 1] === hash && this.equals(id, bytes, start, end)) return id;
     }
   }
 
