@@ -1,11 +1,11 @@
 // Runs a model's forward pass by hand, sequence by sequence or ragged, and compares rows of log-probabilities.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Backend, KVCache } from '../../src/backends/backend.ts';
+import type { Backend, KVCache, Tensor } from '../../src/backends/backend.ts';
 import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { logSoftmax } from '../../src/engine/log-softmax.ts';
 import { cacheShape, planModel } from '../../src/model/config.ts';
-import { forward, type Llama4, type Llama4Config } from '../../src/model/llama4.ts';
+import { type ExpertStore, forward, type Llama4, type Llama4Config } from '../../src/model/llama4.ts';
 import { bindWeights, loadWeights } from '../../src/model/weights.ts';
 
 export const golden = (name: string): string => fileURLToPath(new URL(`../fixtures/golden/${name}`, import.meta.url));
@@ -54,11 +54,48 @@ export interface Limits {
   readonly maxBatch?: number;
 }
 
+/** Experts chosen, by pass and layer with experts: one for each token of the batch. */
+export type Routes = number[][];
+
+/** What to do with the routing: keep a record of it, and if wanted follow another's in place of the model's own. */
+export interface Routing {
+  readonly record: Routes;
+  readonly follow?: Routes;
+}
+
+function routed(store: ExpertStore, backend: Backend, { record, follow }: Routing): ExpertStore {
+  return {
+    async *load(ids) {
+      const call = record.length;
+      record.push([...(await backend.read(ids))]);
+      const forced = follow?.[call];
+      const slots = forced ? await upload(backend, Int32Array.from(forced), ids) : ids;
+      for await (const wave of store.load(ids)) yield { ...wave, slots };
+    },
+  };
+}
+
+function upload(backend: Backend, numbers: Int32Array<ArrayBuffer>, like: Tensor): Promise<Tensor> {
+  const bytes = new Uint8Array(numbers.buffer);
+  return backend.upload('I32', like.shape, async (into, offset) => {
+    into.set(bytes.subarray(offset, offset + into.length));
+  });
+}
+
 /** Loads a model onto a backend, which it then owns. */
-export async function load(path: string, backend: Backend, limits: Limits = {}): Promise<Runner> {
+export async function load(path: string, backend: Backend, limits: Limits = {}, routing?: Routing): Promise<Runner> {
   await using checkpoint = await openCheckpoint(path);
   const plan = planModel(checkpoint);
-  const model = await loadWeights(bindWeights(checkpoint, plan), backend);
+  const loaded = await loadWeights(bindWeights(checkpoint, plan), backend);
+  const model: Llama4 = !routing
+    ? loaded
+    : {
+        ...loaded,
+        layers: loaded.layers.map(layer => ({
+          ...layer,
+          moe: layer.moe && { ...layer.moe, experts: routed(layer.moe.experts, backend, routing) },
+        })),
+      };
   const cache = backend.createCache(cacheShape(plan, { maxTokens: 64, maxSequences: 4, maxBatch: 64, ...limits }));
   const { vocab } = plan.config;
   return {
@@ -103,6 +140,8 @@ export interface Agreement {
   readonly maxDifference: number;
   /** Mean over the rows of KL(expected ‖ got), nats. */
   readonly meanKl: number;
+  /** Median of the same: one row that went to another expert does not show. */
+  readonly medianKl: number;
   /** Share of the rows whose most likely token agrees. */
   readonly top1: number;
 }
@@ -110,11 +149,11 @@ export interface Agreement {
 export function compare(got: Float32Array, expected: Float32Array, vocab: number): Agreement {
   if (got.length !== expected.length) throw new Error(`got ${got.length} numbers, expected ${expected.length}`);
   let maxDifference = 0;
-  let kl = 0;
+  const kls: number[] = [];
   let same = 0;
   const rows = expected.length / vocab;
   for (let row = 0; row < rows; row++) {
-    let [gotBest, expectedBest] = [0, 0];
+    let [gotBest, expectedBest, kl] = [0, 0, 0];
     for (let i = 0; i < vocab; i++) {
       const g = got[row * vocab + i]!;
       const e = expected[row * vocab + i]!;
@@ -126,6 +165,8 @@ export function compare(got: Float32Array, expected: Float32Array, vocab: number
       if (e > expected[row * vocab + expectedBest]!) expectedBest = i;
     }
     if (gotBest === expectedBest) same++;
+    kls.push(kl);
   }
-  return { maxDifference, meanKl: kl / rows, top1: same / rows };
+  const meanKl = kls.reduce((a, b) => a + b, 0) / rows;
+  return { maxDifference, meanKl, medianKl: kls.sort((a, b) => a - b)[rows >> 1]!, top1: same / rows };
 }
