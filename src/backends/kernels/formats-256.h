@@ -19,7 +19,7 @@ INLINE void four_bits(const uint8_t* q, u8x16& a, u8x16& b, const Constants& c) 
 }
 
 struct FormatQ2_K {
-  static constexpr int elements = 256, bytes = 84, spans = 2, largest = 3, offset = 0;
+  static constexpr int elements = 256, distinct = 4, bytes = 84, spans = 2, largest = 3, offset = 0;
   static constexpr bool minimums = true;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     const u32x4 halves = gather32(rows, at + 80);
@@ -31,13 +31,13 @@ struct FormatQ2_K {
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    two_bits<S>(block + 16, a, b, c);
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+    two_bits<S>(block + 16 + 32 * turn, a, b, c);
   }
 };
 
 struct FormatQ3_K {
-  static constexpr int elements = 256, bytes = 110, spans = 2, largest = 7, offset = 4;
+  static constexpr int elements = 256, distinct = 8, bytes = 110, spans = 2, largest = 7, offset = 4;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const Words tail = gather128(rows, at + 94); // two bytes of q, twelve of scales, the unit: nothing past the block
@@ -51,7 +51,7 @@ struct FormatQ3_K {
     }
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     two_bits<S>(block + 32, a, b, c);
     a |= bits_of<S - 2>(load<u8x16>(block), c.third_bits);
     b |= bits_of<S - 2>(load<u8x16>(block + 16), c.third_bits);
@@ -72,25 +72,25 @@ INLINE void packed_scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* 
 }
 
 struct FormatQ4_K {
-  static constexpr int elements = 256, bytes = 144, spans = 1, largest = 15, offset = 0;
+  static constexpr int elements = 256, distinct = 2, bytes = 144, spans = 1, largest = 15, offset = 0;
   static constexpr bool minimums = true;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     packed_scales(rows, at, scale, minimum, c);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    four_bits<S>(block + 16, a, b, c);
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+    four_bits<S>(block + 16 + 32 * turn, a, b, c);
   }
 };
 
 struct FormatQ5_K {
-  static constexpr int elements = 256, bytes = 176, spans = 1, largest = 31, offset = 0;
+  static constexpr int elements = 256, distinct = 8, bytes = 176, spans = 1, largest = 31, offset = 0;
   static constexpr bool minimums = true;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     packed_scales(rows, at, scale, minimum, c);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     four_bits<S>(block + 48, a, b, c);
     a |= bits_of<S - 4>(load<u8x16>(block + 16), c.fifth_bits);
     b |= bits_of<S - 4>(load<u8x16>(block + 32), c.fifth_bits);
@@ -98,7 +98,7 @@ struct FormatQ5_K {
 };
 
 struct FormatQ6_K {
-  static constexpr int elements = 256, bytes = 210, spans = 2, largest = 63, offset = 32;
+  static constexpr int elements = 256, distinct = 4, bytes = 210, spans = 2, largest = 63, offset = 32;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const f32x4 unit = high_scale(gather32(rows, at + 206), c); // the last two bytes of four: nothing past the block
@@ -107,12 +107,11 @@ struct FormatQ6_K {
       scale[s] = unit * to_float((i32x4)(packed.word[s >> 2] << (24 - 8 * (s & 3))) >> 24);
   }
   template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    constexpr int half = S >> 2, quarter = S & 3;
-    const uint8_t* low = block + 64 * half + 32 * (quarter & 1);
-    const uint8_t* high = block + 128 + 32 * half;
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+        const uint8_t* low = block + 64 * turn + 32 * (S & 1);
+    const uint8_t* high = block + 128 + 32 * turn;
     const u8x16 low_a = load<u8x16>(low), low_b = load<u8x16>(low + 16);
-    a = (quarter & 2 ? high_nibbles(low_a, c) : low_nibbles(low_a, c)) | bits_of<2 * quarter - 4>(load<u8x16>(high), c.third_pairs);
-    b = (quarter & 2 ? high_nibbles(low_b, c) : low_nibbles(low_b, c)) | bits_of<2 * quarter - 4>(load<u8x16>(high + 16), c.third_pairs);
+    a = (S & 2 ? high_nibbles(low_a, c) : low_nibbles(low_a, c)) | bits_of<2 * S - 4>(load<u8x16>(high), c.third_pairs);
+    b = (S & 2 ? high_nibbles(low_b, c) : low_nibbles(low_b, c)) | bits_of<2 * S - 4>(load<u8x16>(high + 16), c.third_pairs);
   }
 };

@@ -3,13 +3,13 @@
 #include "formats.h"
 
 struct FormatQ4_0 {
-  static constexpr int elements = 32, bytes = 18, spans = 1, largest = 15, offset = 8;
+  static constexpr int elements = 32, distinct = 1, bytes = 18, spans = 1, largest = 15, offset = 8;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     const u8x16 pairs = load<u8x16>(block + 2);
     a = low_nibbles(pairs, c);
     b = high_nibbles(pairs, c);
@@ -17,7 +17,7 @@ struct FormatQ4_0 {
 };
 
 struct FormatQ4_1 {
-  static constexpr int elements = 32, bytes = 20, spans = 1, largest = 15, offset = 0;
+  static constexpr int elements = 32, distinct = 1, bytes = 20, spans = 1, largest = 15, offset = 0;
   static constexpr bool minimums = true;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     const u32x4 halves = gather32(rows, at);
@@ -25,7 +25,7 @@ struct FormatQ4_1 {
     minimum[0] = -high_scale(halves, c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     const u8x16 pairs = load<u8x16>(block + 4);
     a = low_nibbles(pairs, c);
     b = high_nibbles(pairs, c);
@@ -40,37 +40,37 @@ INLINE void five_bits(const uint8_t* fifth_bits, u8x16& a, u8x16& b, const Const
 }
 
 struct FormatQ5_0 {
-  static constexpr int elements = 32, bytes = 22, spans = 1, largest = 31, offset = 16;
+  static constexpr int elements = 32, distinct = 1, bytes = 22, spans = 1, largest = 31, offset = 16;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     five_bits(block + 2, a, b, c);
   }
 };
 
 struct FormatQ5_1 {
-  static constexpr int elements = 32, bytes = 24, spans = 1, largest = 31, offset = 0;
+  static constexpr int elements = 32, distinct = 1, bytes = 24, spans = 1, largest = 31, offset = 0;
   static constexpr bool minimums = true;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4* minimum, const Constants& c) {
     FormatQ4_1::scales(rows, at, scale, minimum, c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     five_bits(block + 4, a, b, c);
   }
 };
 
 struct FormatQ8_0 {
-  static constexpr int elements = 32, bytes = 34, spans = 1, largest = signed_bytes, offset = 0;
+  static constexpr int elements = 32, distinct = 1, bytes = 34, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants&) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants&) {
     a = load<u8x16>(block + 2);
     b = load<u8x16>(block + 18);
   }

@@ -13,19 +13,19 @@ INLINE void iq4(const uint8_t* bytes, u8x16& a, u8x16& b, const Constants& c) {
 }
 
 struct FormatIQ4_NL {
-  static constexpr int elements = 32, bytes = 18, spans = 1, largest = signed_bytes, offset = 0;
+  static constexpr int elements = 32, distinct = 1, bytes = 18, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     scale[0] = low_scale(gather32(rows, at), c);
   }
   template <int>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
+  static INLINE void quants(const uint8_t* block, int, u8x16& a, u8x16& b, const Constants& c) {
     iq4(block + 2, a, b, c);
   }
 };
 
 struct FormatIQ4_XS {
-  static constexpr int elements = 256, bytes = 136, spans = 1, largest = signed_bytes, offset = 0;
+  static constexpr int elements = 256, distinct = 1, bytes = 136, spans = 1, largest = signed_bytes, offset = 0;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const u32x4 head = gather32(rows, at), low = gather32(rows, at + 4);
@@ -35,9 +35,9 @@ struct FormatIQ4_XS {
       scale[s] = unit * to_float((i32x4)packed - 32);
     }
   }
-  template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    iq4(block + 8 + 16 * S, a, b, c);
+  template <int>
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+    iq4(block + 8 + 16 * turn, a, b, c);
   }
 };
 
@@ -50,18 +50,18 @@ INLINE u8x16 with_signs(u8x16 magnitude, u8x16 negative, int offset) {
 }
 
 struct FormatIQ3_S {
-  static constexpr int elements = 256, bytes = 110, spans = 1, largest = 31, offset = 16;
+  static constexpr int elements = 256, distinct = 1, bytes = 110, spans = 1, largest = 31, offset = 16;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const u32x4 packed = gather32(rows, at + 106);
     const f32x4 unit = low_scale(gather32(rows, at), c);
     for (int s = 0; s < 8; s++) scale[s] = unit * to_float((i32x4)(((packed >> (4 * s)) & 15) * 2 + 1));
   }
-  template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    const uint8_t* low = block + 2 + 8 * S;
-    const int ninth = block[66 + S];
-    const u8x16 signs = (u8x16)load32_splat(block + 74 + 4 * S);
+  template <int>
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+    const uint8_t* low = block + 2 + 8 * turn;
+    const int ninth = block[66 + turn];
+    const u8x16 signs = (u8x16)load32_splat(block + 74 + 4 * turn);
     const auto at = [&](int quad) { return entry(iq3s_grid, low[quad] | (((ninth >> quad) & 1) << 8)); };
     a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}), spread_bits<0, 1>(signs, c), offset);
     b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}), spread_bits<2, 3>(signs, c), offset);
@@ -70,7 +70,7 @@ struct FormatIQ3_S {
 
 struct FormatIQ3_XXS {
   // All magnitudes are even: half of each is kept, so that six bits suffice, and the scale's factor ½ goes away.
-  static constexpr int elements = 256, bytes = 98, spans = 1, largest = 63, offset = 32;
+  static constexpr int elements = 256, distinct = 1, bytes = 98, spans = 1, largest = 63, offset = 32;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const f32x4 unit = low_scale(gather32(rows, at), c);
@@ -80,10 +80,10 @@ struct FormatIQ3_XXS {
       scale[s] = unit * (to_float((i32x4)(word >> 28)) + splat(0.5f));
     }
   }
-  template <int S>
-  static INLINE void quants(const uint8_t* block, u8x16& a, u8x16& b, const Constants& c) {
-    const uint8_t* index = block + 2 + 8 * S;
-    const uint32_t word = load<uint32_t>(block + 66 + 4 * S);
+  template <int>
+  static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
+    const uint8_t* index = block + 2 + 8 * turn;
+    const uint32_t word = load<uint32_t>(block + 66 + 4 * turn);
     const uint32_t sign_bytes = even_signs[word & 127] | even_signs[(word >> 7) & 127] << 8 |
                                 even_signs[(word >> 14) & 127] << 16 | (uint32_t)even_signs[(word >> 21) & 127] << 24;
     const u8x16 signs = (u8x16)(u32x4{sign_bytes, sign_bytes, sign_bytes, sign_bytes});

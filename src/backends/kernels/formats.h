@@ -8,7 +8,8 @@
 //   minimums          whether there are minimums (else `scales` leaves them alone)
 //   scales(rows, at, scale, minimum, constants)   for the block that starts `at` bytes into each of four rows: its scales (lanes are
 //                     rows), one per span
-//   quants<S>(block, a, b, constants)  its numbers 32 S … 32 S + 15 and 32 S + 16 … 32 S + 31
+//   quants<S>(block, turn, a, b, constants)   with s = turn · distinct + S: its numbers 32 s … 32 s + 15 and the next 16
+//   distinct          how many S there are, which differ in shifts; the rest is done by turns
 // The layouts are written down in src/backends/reference/blocks*.ts, from ggml-common.h (ggml-org/ggml).
 #pragma once
 #include "simd.h"

@@ -60,6 +60,7 @@ INLINE f32x4 finish(const Partials& sums, const uint8_t* const* w, const float* 
 template <class F>
 f32x4 one_float_row(const uint8_t* const* w, int in, const float* x) {
   Partials sums = {};
+#pragma clang loop unroll(disable)
   for (int k = 0; k + 8 <= in; k += 8) {
     const f32x4 x0 = load<f32x4>(x + k), x1 = load<f32x4>(x + k + 4);
     for (int r = 0; r < 4; r++) {
@@ -84,15 +85,18 @@ void many_float_rows(const uint8_t* const* w, int in, const float* x, const int*
   for (int from = 0; from < whole; from += piece) {
     const int length = whole - from < piece ? whole - from : piece;
     for (int r = 0; r < 4; r++)
+#pragma clang loop unroll(disable)
       for (int k = 0; k < length; k += 8) {
         f32x4 a, b;
         F::eight(w[r] + (size_t)(from + k) * F::bytes, a, b);
         store(weights[r] + k, a);
         store(weights[r] + k + 4, b);
       }
+#pragma clang loop unroll(disable)
     for (int i = 0; i < count; i++) {
       const float* row = x + (size_t)index[i] * in + from;
       Partials part = sums[i];
+#pragma clang loop unroll(disable)
       for (int k = 0; k < length; k += 8) {
         const f32x4 x0 = load<f32x4>(row + k), x1 = load<f32x4>(row + k + 4);
         for (int r = 0; r < 4; r++) {

@@ -22,6 +22,13 @@ INLINE f32x4 splat_lane(f32x4 a) {
   return __builtin_shufflevector(a, a, lane, lane, lane, lane);
 }
 
+/** What `add_block` must know of a format: some formats are of one kind. */
+template <int spans_, int largest_, int offset_, bool minimums_>
+struct FormatKind {
+  static constexpr int spans = spans_, largest = largest_, offset = offset_;
+  static constexpr bool minimums = minimums_;
+};
+
 /** Largest number of 16-bit sums of two products, with bytes up to `largest`, that add up without overflow. */
 constexpr int pairs_that_fit(int largest) { return 32767 / (2 * 127 * largest); }
 
@@ -94,7 +101,7 @@ INLINE f32x4 add_block(f32x4 result, const u8x16* a, const u8x16* b, const f32x4
 }
 
 /** Four weight rows times one row of activations, whose blocks start at x and are `step` blocks apart. */
-template <class F, bool wide>
+template <class F>
 f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step) {
   const Constants c = constants;
   const f32x4 offset = offset_of<F>();
@@ -102,20 +109,21 @@ f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step) {
   f32x4 result = splat(0);
   const size_t end = (size_t)(in / F::elements) * F::bytes;
   for (size_t at = 0; at < end; at += F::bytes) {
-    f32x4 scale[F::elements / 32 * F::spans], minimum[F::elements / 32 * F::spans];
+    constexpr int parts = F::elements / 32;
+    f32x4 scale[parts * F::spans], minimum[parts * F::spans];
     F::scales(rows, at, scale, minimum, c);
-    unroll<F::elements / 32>([&]<int S>() __attribute__((always_inline)) {
-      u8x16 a[4], b[4];
-      for (int r = 0; r < 4; r++) F::template quants<S>(rows.row[r] + at, a[r], b[r], c);
-      result = add_block<F, wide>(result, a, b, scale + S * F::spans, minimum + S * F::spans, offset, x);
-      x += step;
-    });
+#pragma clang loop unroll(disable)
+    for (int turn = 0; turn < parts / F::distinct; turn++)
+      unroll<F::distinct>([&]<int S>() __attribute__((always_inline)) {
+        const int first = (turn * F::distinct + S) * F::spans;
+        u8x16 a[4], b[4];
+        for (int r = 0; r < 4; r++) F::template quants<S>(rows.row[r] + at, turn, a[r], b[r], c);
+        result = add_block<F, false>(result, a, b, scale + first, minimum + first, offset, x);
+        x += step;
+      });
   }
   return result;
 }
-
-/** Most rows a pass over the weights serves: their part of a block must stay in the first-level cache. */
-constexpr int most_rows = 64;
 
 /** Four rows' next 256 weights (or what is left of them), taken apart. */
 struct Unpacked {
@@ -124,22 +132,30 @@ struct Unpacked {
 };
 
 template <class F>
-void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u) {
+__attribute__((noinline)) void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u) {
   const Constants c = constants;
+  constexpr int parts = F::elements / 32;
+#pragma clang loop unroll(disable)
   for (int block = 0; block < blocks; block++) {
     const size_t at = (size_t)(first_block + block) * F::bytes;
-    constexpr int parts = F::elements / 32;
     F::scales(w, at, u.scale + block * parts * F::spans, u.minimum + block * parts * F::spans, c);
-    unroll<parts>([&]<int S>() __attribute__((always_inline)) {
-      const int to = block * parts + S;
-      for (int r = 0; r < 4; r++) F::template quants<S>(w.row[r] + at, u.a[to][r], u.b[to][r], c);
-    });
+#pragma clang loop unroll(disable)
+    for (int turn = 0; turn < parts / F::distinct; turn++)
+#pragma clang loop unroll(disable)
+      for (int r = 0; r < 4; r++)
+        unroll<F::distinct>([&]<int S>() __attribute__((always_inline)) {
+          const int to = block * parts + turn * F::distinct + S;
+          F::template quants<S>(w.row[r] + at, turn, u.a[to][r], u.b[to][r], c);
+        });
   }
 }
 
+/** Most rows a pass over the weights serves: their part of a block must stay in the first-level cache. */
+constexpr int most_rows = 64;
+
 /** results[i] += four rows' unpacked weights times row i of activations, whose blocks are at x + offsets[i]. */
 template <class F, bool wide>
-INLINE void add_rows(const Unpacked& u, int parts, const Q8Rows& x, const Q8Block* blocks, const size_t* offsets, int count,
+__attribute__((noinline)) void add_rows(const Unpacked& u, int parts, const Q8Rows& x, const Q8Block* blocks, const size_t* offsets, int count,
                      f32x4* results) {
   for (int s = 0; s < parts; s++) {
     u8x16 a[4], b[4];
@@ -161,8 +177,9 @@ INLINE void add_rows(const Unpacked& u, int parts, const Q8Rows& x, const Q8Bloc
 }
 
 /** Four weight rows times rows index[0] … index[count − 1] of x, count ≤ most_rows. */
-template <class F, bool wide>
-void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int count, f32x4* results) {
+template <class F>
+void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int count, f32x4* results,
+               bool wide) {
   size_t offsets[most_rows];
   for (int i = 0; i < count; i++) {
     offsets[i] = (size_t)index[i] * sizeof(Q8Block);
@@ -174,6 +191,9 @@ void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int
   for (int first = 0; first < blocks; first += blocks_at_once) {
     const int now = blocks - first < blocks_at_once ? blocks - first : blocks_at_once;
     unpack<F>(w, first, now, u);
-    add_rows<F, wide>(u, now * parts, x, x.blocks + (size_t)first * parts * x.rows, offsets, count, results);
+    const Q8Block* at = x.blocks + (size_t)first * parts * x.rows;
+    using Kind = FormatKind<F::spans, F::largest, F::offset, F::minimums>;
+    wide ? add_rows<Kind, true>(u, now * parts, x, at, offsets, count, results)
+         : add_rows<Kind, false>(u, now * parts, x, at, offsets, count, results);
   }
 }

@@ -24,7 +24,7 @@ namespace {
 constexpr int piece_rows = 16;
 
 /** Which lowering of the relaxed dot product is the faster here: see matmul.h. */
-int wide_dot = 0;
+bool wide_dot = false;
 
 INLINE int take(Team team) { return __atomic_fetch_add(team.ticket, 1, __ATOMIC_RELAXED); }
 
@@ -67,15 +67,15 @@ INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kern
   }
 }
 
-template <class F, bool wide>
+template <class F>
 void quantized_piece(const Product& p, int from, int to) {
   multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
                       [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
                         const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows};
                         if (count == 1)
-                          results[0] = one_row<F, wide>(w, p.in, x.blocks + index[0], x.rows);
+                          results[0] = one_row<F>(w, p.in, x.blocks + index[0], x.rows);
                         else
-                          many_rows<F, wide>(w, p.in, x, index, count, results);
+                          many_rows<F>(w, p.in, x, index, count, results, wide_dot);
                       });
 }
 
@@ -100,28 +100,23 @@ Piece piece_of(int format) {
     case BF16: return float_piece<FormatBF16>;
   }
   Piece piece = nullptr;
-  with_quantized_format(format, [&]<class F>() { piece = wide_dot ? quantized_piece<F, true> : quantized_piece<F, false>; });
+  with_quantized_format(format, [&]<class F>() { piece = quantized_piece<F>; });
   return piece;
 }
 
 template <class F>
 void dequantize(const uint8_t* row, int n, float* out) {
-  const Constants c = constants;
   const FourRows rows = {{row, row, row, row}};
+  Unpacked u;
   for (int block = 0; block < n / F::elements; block++) {
-    const size_t at = (size_t)block * F::bytes;
-    f32x4 scale[F::elements / 32 * F::spans], minimum[F::elements / 32 * F::spans];
-    F::scales(rows, at, scale, minimum, c);
-    unroll<F::elements / 32>([&]<int S>() {
-      u8x16 halves[2];
-      F::template quants<S>(row + at, halves[0], halves[1], c);
+    unpack<F>(rows, block, 1, u);
 #pragma clang loop unroll(disable)
-      for (int i = 0; i < 32; i++) {
-        const int span = S * F::spans + (i >> 4) * (F::spans - 1), byte = halves[i >> 4][i & 15];
-        const float value = scale[span][0] * (float)(F::largest == signed_bytes ? (int8_t)byte : byte - F::offset);
-        *out++ = F::minimums ? value - minimum[span][0] : value;
-      }
-    });
+    for (int i = 0; i < F::elements; i++) {
+      const int part = i >> 5, span = part * F::spans + ((i >> 4) & (F::spans - 1));
+      const int byte = i & 16 ? u.b[part][0][i & 15] : u.a[part][0][i & 15];
+      const float value = u.scale[span][0] * (float)(F::largest == signed_bytes ? (int8_t)byte : byte - F::offset);
+      *out++ = F::minimums ? value - u.minimum[span][0] : value;
+    }
   }
 }
 
@@ -186,7 +181,7 @@ void measure_dot(int form, int iterations) {
   const Q8Rows x = {activations, rows};
   f32x4 results[rows];
   for (int i = 0; i < iterations; i++)
-    form ? many_rows<FormatQ4_0, true>(w, in, x, index, rows, results) : many_rows<FormatQ4_0, false>(w, in, x, index, rows, results);
+    many_rows<FormatQ4_0>(w, in, x, index, rows, results, form);
 }
 
 EXPORT(quantize_rows) void quantize_rows(const float* x, int rows, int n, void* q8, Team team) {
