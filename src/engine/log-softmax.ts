@@ -49,17 +49,17 @@ export function mostLikely(
   logSum: number,
   n: number,
 ): readonly { token: number; logprob: number }[] {
-  const best: { token: number; logprob: number }[] = [];
-  if (n < 1) return best;
+  // Logits are compared, not differences of them: rounding must not make two alike.
+  const best: number[] = [];
   let least = -Infinity;
-  for (let token = 0; token < logits.length; token++) {
-    const logprob = logits[token]! - logSum;
-    if (best.length === n && !(logprob > least)) continue;
+  for (let token = 0; token < logits.length && n > 0; token++) {
+    const logit = logits[token]!;
+    if (best.length === n && !(logit > least)) continue;
     let at = best.length;
-    while (at > 0 && best[at - 1]!.logprob < logprob) at--;
-    best.splice(at, 0, { token, logprob });
+    while (at > 0 && logits[best[at - 1]!]! < logit) at--;
+    best.splice(at, 0, token);
     if (best.length > n) best.pop();
-    least = best[best.length - 1]!.logprob;
+    least = logits[best[best.length - 1]!]!;
   }
-  return best;
+  return best.map(token => ({ token, logprob: logits[token]! - logSum }));
 }
