@@ -33,6 +33,8 @@ describe.skipIf(!hasChromium)('the page', () => {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      '--disable-extensions',
+      '--in-process-gpu', // one process fewer to start
     ];
     browser = await chromium.launch({ executablePath, args });
   });
