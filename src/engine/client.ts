@@ -38,8 +38,7 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
   signal?.addEventListener('abort', abort, { once: true });
   worker.on('message', onMessage).on('error', onError).on('exit', onExit);
   try {
-    const info = await opening.promise;
-    return new EngineClient(worker, info);
+    return clientOf(worker, await opening.promise);
   } catch (error) {
     await worker.terminate();
     throw error;
@@ -48,6 +47,9 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
     worker.off('message', onMessage).off('error', onError).off('exit', onExit);
   }
 }
+
+/** An engine that is a worker's: what `openEngine` returns once the worker has opened. */
+export const clientOf = (worker: Worker, info: ModelInfo): Engine => new EngineClient(worker, info);
 
 const diedError = (path: string, cause: unknown): Error =>
   new Error(
