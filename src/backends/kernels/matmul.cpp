@@ -47,7 +47,7 @@ INLINE void store_results(f32x4 results, float* y, int valid) {
   }
 }
 
-/** Weight rows from … to − 1 of the product. `kernel(rows, index, count, results)` multiplies four of them. */
+/** Weight rows from … to − 1 of the product. `kernel(rows, index, count, results, ahead)` multiplies four of them. */
 template <int most, class Kernel>
 INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kernel&& kernel) {
   for (int first = 0; first < p.count; first += most) {
@@ -61,7 +61,8 @@ INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kern
       FourRows w;
       for (int r = 0; r < 4; r++) w.row[r] = p.w + (size_t)(o + (r < valid ? r : valid - 1)) * row_stride;
       f32x4 results[most];
-      kernel(w, index, count, results);
+      const uint8_t* ahead = p.w + (size_t)(o + 8 <= p.out ? o + 4 : p.out - 4) * row_stride; // if there are four rows at all
+      kernel(w, index, count, results, ahead);
       for (int i = 0; i < count; i++) store_results(results[i], p.y + (size_t)index[i] * p.out + o, valid);
     }
   }
@@ -70,10 +71,10 @@ INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kern
 template <class F>
 void quantized_piece(const Product& p, int from, int to) {
   multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
-                      [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
+                      [&](const FourRows& w, const int* index, int count, f32x4* results, const uint8_t* ahead) __attribute__((always_inline)) {
                         const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows};
-                        if (count == 1)
-                          results[0] = one_row<F>(w, p.in, x.blocks + index[0], x.rows);
+                        if (count == 1 && p.out >= 4)
+                          results[0] = one_row<F>(w, p.in, x.blocks + index[0], x.rows, ahead);
                         else
                           many_rows<F>(w, p.in, x, index, count, results, wide_dot);
                       });
@@ -82,7 +83,7 @@ void quantized_piece(const Product& p, int from, int to) {
 template <class F>
 void float_piece(const Product& p, int from, int to) {
   multiply<most_float_rows>(p, (size_t)p.in * F::bytes, from, to,
-                            [&](const FourRows& w, const int* index, int count, f32x4* results) __attribute__((always_inline)) {
+                            [&](const FourRows& w, const int* index, int count, f32x4* results, const uint8_t*) __attribute__((always_inline)) {
                               const float* x = (const float*)p.x;
                               if (count == 1)
                                 results[0] = one_float_row<F>(w.row, p.in, x + (size_t)index[0] * p.in);

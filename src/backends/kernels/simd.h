@@ -30,6 +30,8 @@ INLINE void store(void* p, T value) {
 INLINE u8x16 splat8(int value) { return (u8x16)wasm_i8x16_splat((int8_t)value); }
 INLINE i32x4 splat32(int value) { return i32x4{value, value, value, value}; }
 INLINE f32x4 splat(float value) { return f32x4{value, value, value, value}; }
+/** Reads a byte for nothing but that its cache line comes: WebAssembly has no prefetch instruction. */
+INLINE void touch(const void* p) { __asm__ volatile("" : : "r"(*(const uint8_t*)p)); }
 /** Four bytes of memory, four times. */
 INLINE i8x16 load32_splat(const void* p) { return (i8x16)wasm_v128_load32_splat(p); }
 /** Four bytes of memory in the lowest lane. */
