@@ -25,7 +25,11 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
   const { onProgress, signal, ...rest } = options;
   checkEngineOptions(options);
   signal?.throwIfAborted();
-  const worker = new Worker(workerUrl, { workerData: { path, options: rest } satisfies Opening });
+  const worker = new Worker(workerUrl, {
+    workerData: { path, options: rest } satisfies Opening,
+    // A flag of `node -e` that a thread started from a file refuses.
+    execArgv: process.execArgv.filter(flag => !flag.startsWith('--input-type')),
+  });
   const opening = Promise.withResolvers<ModelInfo>();
   const abort = (): void => opening.reject(signal?.reason);
   const onMessage = (message: FromWorker): void => {

@@ -4,7 +4,8 @@ import { openLocalEngine } from './local-engine.ts';
 import { type FromWorker, type Opening, type ToWorker, toWire } from './protocol.ts';
 import type { Engine } from './types.ts';
 
-/** Rows of log-probabilities on their way at most: a slow reader must not fill the memory. */
+/** Rows of log-probabilities on their way to a slow reader, at most: so many, and so many bytes. */
+const ROWS_AHEAD = 64;
 const ROWS_AHEAD_BYTES = 32 * 2 ** 20;
 
 interface Request {
@@ -28,7 +29,8 @@ function serve(port: MessagePort, engine: Engine): void {
 
   const logprobs = async ({ id, tokens, rows }: ToWorker & { type: 'logprobs' }, request: Request) => {
     const { signal } = request.controller;
-    const ahead = Math.max(1, Math.floor(ROWS_AHEAD_BYTES / (engine.info.config.vocab * 4)));
+    const fitting = Math.floor(ROWS_AHEAD_BYTES / (engine.info.config.vocab * 4));
+    const ahead = Math.max(1, Math.min(ROWS_AHEAD, fitting));
     let unread = 0;
     let wake = (): void => {};
     request.taken = () => {

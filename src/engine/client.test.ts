@@ -1,0 +1,159 @@
+// The engine behind a thread: the same answers, a free event loop, aborts that arrive, and clear words when the thread dies.
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CheckpointError } from '../checkpoint/checkpoint.ts';
+import { clientOf, openEngine } from './client.ts';
+import { openLocalEngine } from './local-engine.ts';
+import { collect, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
+import type { Engine, ModelInfo } from './types.ts';
+
+let models: SmallModels;
+let info: ModelInfo;
+beforeAll(async () => {
+  models = await writeSmallModels();
+  await using engine = await openLocalEngine(models.llama4, { backend: 'reference' });
+  info = engine.info;
+});
+afterAll(() => models[Symbol.dispose]());
+
+describe('an engine in a thread', () => {
+  test.each(['reference', 'wasm'] as const)('says what a local one says, %s', async backend => {
+    const seen: number[] = [];
+    await using engine = await openEngine(models.llama4, {
+      backend,
+      threads: 2,
+      maxBatch: 8,
+      onProgress: (loaded, total) => seen.push(loaded / total),
+    });
+    await using local = await openLocalEngine(models.llama4, { backend, threads: 2, maxBatch: 8 });
+    expect(seen.at(-1)).toBe(1);
+    expect({ ...engine.info, loadMs: 0 }).toEqual({ ...local.info, loadMs: 0 });
+    const options = { maxTokens: 9, temperature: 1, seed: 3, topLogprobs: 2, stopTokens: new Set([299]) };
+    const prompts = [tokensOf(1, 20), tokensOf(2, 3), tokensOf(3, 30)];
+    const remote = await Promise.all(prompts.map(prompt => collect(engine, prompt, options)));
+    for (const [i, prompt] of prompts.entries()) {
+      const { events, end } = await collect(local, prompt, options);
+      expect(remote[i]!.events).toEqual(events);
+      expect(remote[i]!.end.reason).toBe(end.reason);
+    }
+    expect(await engine.score(tokensOf(4, 25))).toEqual(await local.score(tokensOf(4, 25)));
+    const rows = async (of: Engine): Promise<unknown[]> =>
+      Array.fromAsync(of.logprobs(tokensOf(5, 12), { rows: [0, 7, 11] }));
+    expect(await rows(engine)).toEqual(await rows(local));
+    expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0, decodeTokens: 24 });
+  });
+
+  test('the event loop turns while it computes, and an abort is heard within a pass', async () => {
+    await using engine = await openEngine(models.llama4, { backend: 'reference', maxBatch: 1, maxSequences: 1 });
+    const controller = new AbortController();
+    let turns = 0;
+    const timer = setInterval(() => {
+      if (++turns === 3) controller.abort();
+    }, 1);
+    const { end } = await collect(engine, tokensOf(1, 60), { signal: controller.signal });
+    clearInterval(timer);
+    expect(turns).toBeGreaterThanOrEqual(3);
+    expect(end.reason).toBe('abort');
+    const scoring = new AbortController();
+    const scores = engine.score(tokensOf(1, 60), { signal: scoring.signal });
+    scoring.abort(new Error('enough'));
+    await expect(scores).rejects.toThrow('enough');
+    // The place is free again.
+    expect((await collect(engine, tokensOf(2, 4), { maxTokens: 2 })).tokens.length).toBe(2);
+  });
+
+  test('leaving the loop aborts; an aborted signal never starts', async () => {
+    await using engine = await openEngine(models.llama4, { backend: 'reference', maxSequences: 1 });
+    for await (const _ of engine.generate(tokensOf(1, 4))) break;
+    for await (const _ of engine.logprobs(tokensOf(1, 40))) break;
+    const { tokens, end } = await collect(engine, tokensOf(1, 4), { signal: AbortSignal.abort() });
+    expect([tokens.length, end.reason]).toEqual([0, 'abort']);
+    expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+
+  test('a slow reader of rows holds the engine back and loses none', async () => {
+    const longer = fileURLToPath(new URL('../../test/fixtures/golden/scout-tiny.gguf', import.meta.url));
+    await using engine = await openEngine(longer, { backend: 'reference' });
+    const rows: number[] = [];
+    const reading = engine.logprobs(tokensOf(1, 150));
+    await reading.next();
+    // More rows than may be on their way are computed by now.
+    await new Promise(resolve => setTimeout(resolve, 300));
+    for await (const { row } of reading) rows.push(row);
+    expect(rows).toEqual(Array.from({ length: 149 }, (_, i) => i + 1));
+
+    const controller = new AbortController();
+    const left = engine.logprobs(tokensOf(1, 150), { signal: controller.signal });
+    await left.next();
+    await new Promise(resolve => setTimeout(resolve, 300));
+    controller.abort(new Error('enough'));
+    await expect(Array.fromAsync(left)).rejects.toThrow('enough');
+    expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+  });
+});
+
+describe('errors', () => {
+  test('of opening keep their kind and their words', async () => {
+    const missing = join(models.folder, 'missing.gguf');
+    await expect(openEngine(missing)).rejects.toThrow(CheckpointError);
+    await expect(openEngine(missing)).rejects.toMatchObject({ path: missing, name: 'CheckpointError' });
+    const garbage = join(models.folder, 'garbage.gguf');
+    writeFileSync(garbage, 'this is no model');
+    await expect(openEngine(garbage, { backend: 'reference' })).rejects.toThrow(CheckpointError);
+    await expect(openEngine(models.llama4, { threads: 0 })).rejects.toThrow(RangeError);
+    await expect(openEngine(models.llama4, { contextTokens: 65 })).rejects.toThrow(/contextTokens: got 65/);
+    await expect(openEngine(models.llama4, { signal: AbortSignal.abort(new Error('no')) })).rejects.toThrow('no');
+    const controller = new AbortController();
+    const opening = openEngine(models.llama4, { signal: controller.signal });
+    controller.abort(new Error('changed my mind'));
+    await expect(opening).rejects.toThrow('changed my mind');
+  });
+
+  test('of a request arrive as they were', async () => {
+    await using engine = await openEngine(models.poisoned, { backend: 'reference' });
+    await expect(collect(engine, [POISON])).rejects.toThrow(/the logit of token \d+ is NaN/);
+    await expect(collect(engine, [POISON])).rejects.toThrow(RangeError);
+    await expect(collect(engine, [])).rejects.toThrow(/^prompt: got 0 tokens/);
+    await expect(engine.score([1, 300])).rejects.toThrow(/^tokens\[1\]: got 300/);
+  });
+
+  test.each([
+    ['throws', "throw new Error('out of luck')", /thread ended unasked \(out of luck\).*open the engine again/],
+    ['exits', 'process.exit(3)', /thread ended unasked \(exit code 3\)/],
+  ])('a thread that %s: every request under way and after is told', async (_, deed, message) => {
+    const source = `require('node:worker_threads').parentPort.on('message', m => { if (m.type === 'stats') { ${deed} } })`;
+    await using engine = clientOf(new Worker(source, { eval: true }), info);
+    const under = [collect(engine, [1, 2]), engine.score([1, 2, 3]), engine.stats()];
+    for (const result of await Promise.allSettled(under))
+      expect(result.status === 'rejected' && String(result.reason)).toMatch(message);
+    await expect(collect(engine, [1])).rejects.toThrow(message);
+  });
+
+  test('closing tells who waits, and may be done twice', async () => {
+    const engine = await openEngine(models.llama4, { backend: 'reference', maxBatch: 1 });
+    const running = expect(collect(engine, tokensOf(1, 60))).rejects.toThrow('This engine is closed');
+    await new Promise(resolve => setImmediate(resolve));
+    await engine[Symbol.asyncDispose]();
+    await running;
+    await engine[Symbol.asyncDispose]();
+    await expect(engine.stats()).rejects.toThrow('This engine is closed');
+  });
+});
+
+test('an engine with nothing to do lets the process end', () => {
+  const client = fileURLToPath(new URL('./client.ts', import.meta.url));
+  const script = `
+    const { openEngine } = await import(${JSON.stringify(client)});
+    const engine = await openEngine(${JSON.stringify(models.llama4)}, { threads: 2 });
+    for await (const { token } of engine.generate([9, 10, 11], { maxTokens: 3 })) console.log(token);`;
+  const { status, stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    encoding: 'utf8',
+    timeout: 30_000,
+  });
+  expect(status).toBe(0);
+  expect(stdout.trim().split('\n').length).toBe(3);
+});
