@@ -47,9 +47,9 @@ export const createChat = (engine: Engine, tokenizer: Tokenizer, format: ChatFor
 /** A token whose text, or part of it, is not yet given out. */
 interface Pending {
   readonly event: TokenEvent;
-  /** Where its text begins and ends in the whole answer, in UTF-16 units. */
+  /** Where its text begins and ends in the whole answer, in UTF-16 units; Infinity while its last character is not complete. */
   readonly start: number;
-  readonly end: number;
+  end: number;
 }
 
 async function* answer(
@@ -103,7 +103,12 @@ async function* answer(
       if (stops.stopped) continue; // computed before the abort arrived
       taken++;
       const text = characters.push(next.value.token);
-      pending.push({ event: next.value, start: decoded, end: decoded + text.length });
+      if (text !== '') {
+        // The first character is the one that tokens without text began.
+        const [character] = text;
+        for (const token of pending) if (token.end === Infinity) token.end = decoded + character!.length;
+      }
+      pending.push({ event: next.value, start: decoded, end: text === '' ? Infinity : decoded + text.length });
       decoded += text.length;
       const visible = stops.push(text);
       const event = show(visible, stops.stopped ? 'cut' : 'wait');
