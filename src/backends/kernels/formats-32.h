@@ -35,8 +35,8 @@ struct FormatQ4_1 {
 /** Nibbles at `block + 4`, fifth bits in the four bytes before them. */
 INLINE void five_bits(const uint8_t* fifth_bits, u8x16& a, u8x16& b, const Constants& c) {
   const u8x16 pairs = load<u8x16>(fifth_bits + 4), bits = (u8x16)load32_splat(fifth_bits);
-  a = low_nibbles(pairs, c) | (spread_bits<0, 1>(bits, c) & c.fifth_bits);
-  b = high_nibbles(pairs, c) | (spread_bits<2, 3>(bits, c) & c.fifth_bits);
+  a = low_nibbles(pairs, c) | (spread_bits(bits, c.first_two_bytes, c) & c.fifth_bits);
+  b = high_nibbles(pairs, c) | (spread_bits(bits, c.last_two_bytes, c) & c.fifth_bits);
 }
 
 struct FormatQ5_0 {

@@ -7,13 +7,13 @@
 
 /** Nibbles that index iq4_values: low ones are the first 16. */
 INLINE void iq4(const uint8_t* bytes, u8x16& a, u8x16& b, const Constants& c) {
-  const u8x16 pairs = load<u8x16>(bytes), table = load<u8x16>(iq4_values);
-  a = lookup(table, low_nibbles(pairs, c));
-  b = lookup(table, high_nibbles(pairs, c));
+  const u8x16 pairs = load<u8x16>(bytes);
+  a = lookup(c.iq4_values, low_nibbles(pairs, c));
+  b = lookup(c.iq4_values, high_nibbles(pairs, c));
 }
 
 struct FormatIQ4_NL {
-  static constexpr int elements = 32, distinct = 1, bytes = 18, spans = 1, largest = signed_bytes, offset = 0;
+  static constexpr int elements = 32, distinct = 1, bytes = 18, spans = 1, largest = signed_but_128, offset = 0;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     scale[0] = low_scale(gather32(rows, at), c);
@@ -25,7 +25,7 @@ struct FormatIQ4_NL {
 };
 
 struct FormatIQ4_XS {
-  static constexpr int elements = 256, distinct = 1, bytes = 136, spans = 1, largest = signed_bytes, offset = 0;
+  static constexpr int elements = 256, distinct = 1, bytes = 136, spans = 1, largest = signed_but_128, offset = 0;
   static constexpr bool minimums = false;
   static INLINE void scales(const FourRows& rows, size_t at, f32x4* scale, f32x4*, const Constants& c) {
     const u32x4 head = gather32(rows, at), low = gather32(rows, at + 4);
@@ -59,12 +59,12 @@ struct FormatIQ3_S {
   }
   template <int>
   static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
-    const uint8_t* low = block + 2 + 8 * turn;
+    const uint64_t low = load<uint64_t>(block + 2 + 8 * turn);
     const int ninth = block[66 + turn];
     const u8x16 signs = (u8x16)load32_splat(block + 74 + 4 * turn);
-    const auto at = [&](int quad) { return entry(iq3s_grid, low[quad] | (((ninth >> quad) & 1) << 8)); };
-    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}), spread_bits<0, 1>(signs, c), offset);
-    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}), spread_bits<2, 3>(signs, c), offset);
+    const auto at = [&](int quad) { return entry(iq3s_grid, ((low >> (8 * quad)) & 255) | (((ninth >> quad) & 1) << 8)); };
+    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}), spread_bits(signs, c.first_two_bytes, c), offset);
+    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}), spread_bits(signs, c.last_two_bytes, c), offset);
   }
 };
 
@@ -82,13 +82,13 @@ struct FormatIQ3_XXS {
   }
   template <int>
   static INLINE void quants(const uint8_t* block, int turn, u8x16& a, u8x16& b, const Constants& c) {
-    const uint8_t* index = block + 2 + 8 * turn;
+    const uint64_t index = load<uint64_t>(block + 2 + 8 * turn);
     const uint32_t word = load<uint32_t>(block + 66 + 4 * turn);
     const uint32_t sign_bytes = even_signs[word & 127] | even_signs[(word >> 7) & 127] << 8 |
                                 even_signs[(word >> 14) & 127] << 16 | (uint32_t)even_signs[(word >> 21) & 127] << 24;
     const u8x16 signs = (u8x16)(u32x4{sign_bytes, sign_bytes, sign_bytes, sign_bytes});
-    const auto at = [&](int quad) { return entry(iq3xxs_grid, index[quad]); };
-    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}) >> 1, spread_bits<0, 1>(signs, c), offset);
-    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}) >> 1, spread_bits<2, 3>(signs, c), offset);
+    const auto at = [&](int quad) { return entry(iq3xxs_grid, (index >> (8 * quad)) & 255); };
+    a = with_signs((u8x16)(u32x4{at(0), at(1), at(2), at(3)}) >> 1, spread_bits(signs, c.first_two_bytes, c), offset);
+    b = with_signs((u8x16)(u32x4{at(4), at(5), at(6), at(7)}) >> 1, spread_bits(signs, c.last_two_bytes, c), offset);
   }
 };

@@ -4,7 +4,8 @@
 //   elements, bytes   of one block; elements is a multiple of 32
 //   spans             scales per 32 numbers: 1, or 2 (one per 16)
 //   largest, offset   `quants` gives unsigned numbers q in 0 … largest ≤ 127, and a stored number is scale · (q − offset) − minimum;
-//                     or largest = signed_bytes: `quants` gives any signed bytes, a stored number is scale · q
+//                     or largest = signed_bytes: `quants` gives any signed bytes, a stored number is scale · q;
+//                     or largest = signed_but_128: the same, and −128 is not among them
 //   minimums          whether there are minimums (else `scales` leaves them alone)
 //   scales(rows, at, scale, minimum, constants)   for the block that starts `at` bytes into each of four rows: its scales (lanes are
 //                     rows), one per span
@@ -14,7 +15,8 @@
 #pragma once
 #include "simd.h"
 
-constexpr int signed_bytes = 128;
+constexpr int signed_bytes = -128, signed_but_128 = -127;
+constexpr bool is_signed(int largest) { return largest < 0; }
 
 /** Four rows of a matrix, taken apart together. A matrix's last rows may stand in for missing ones. */
 struct FourRows {
@@ -46,12 +48,9 @@ INLINE f32x4 field(u32x4 a, int shift) {
   return to_float((i32x4)((a >> shift) & ((1u << bits) - 1)));
 }
 
-/** Sixteen bytes, 255 where the bit is set and else 0: bits 0 … 7 of `low`, then of `high`; both are byte indices into `bits`. */
-template <int low, int high>
-INLINE u8x16 spread_bits(u8x16 bits, const Constants& c) {
-  const u8x16 bytes =
-      __builtin_shufflevector(bits, bits, low, low, low, low, low, low, low, low, high, high, high, high, high, high, high, high);
-  return (u8x16)((bytes & c.bit_of_byte) == c.bit_of_byte);
+/** Sixteen bytes, 255 where the bit is set and else 0: of the first two bytes' bits, or of the third's and fourth's. */
+INLINE u8x16 spread_bits(u8x16 bits, u8x16 which_bytes, const Constants& c) {
+  return (u8x16)((lookup(bits, which_bytes) & c.bit_of_byte) == c.bit_of_byte);
 }
 
 #include "formats-32.h"

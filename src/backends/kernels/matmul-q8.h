@@ -29,8 +29,8 @@ struct FormatKind {
   static constexpr bool minimums = minimums_;
 };
 
-/** Largest number of 16-bit sums of two products, with bytes up to `largest`, that add up without overflow. */
-constexpr int pairs_that_fit(int largest) { return 32767 / (2 * 127 * largest); }
+/** Largest 16-bit sum of two products of an activation with a byte up to `largest`. */
+constexpr int largest_pair(int largest) { return 2 * 127 * largest; }
 
 /** Σ over k of four rows' a · low + b · high: bytes of weights and of activations. */
 template <int largest, bool wide>
@@ -42,29 +42,37 @@ INLINE i32x4 dots(const u8x16* a, const u8x16* b, i8x16 low, i8x16 high) {
       sums[r] = (dot2(x0, widen_low((i8x16)a[r])) + dot2(x1, widen_high((i8x16)a[r]))) +
                 (dot2(x2, widen_low((i8x16)b[r])) + dot2(x3, widen_high((i8x16)b[r])));
     return add_across(sums[0], sums[1], sums[2], sums[3]);
+  } else if constexpr (largest == signed_but_128) {
+    // w · x = (w · sign x) · |x|, and |x| is what the dot product takes for its second operand.
+    const i8x16 low_sign = negative(low), high_sign = negative(high);
+    const u8x16 low_size = magnitude(low), high_size = magnitude(high);
+    i32x4 sums[4];
+    for (int r = 0; r < 4; r++) {
+      const i8x16 first = ((i8x16)a[r] ^ low_sign) - low_sign, last = ((i8x16)b[r] ^ high_sign) - high_sign;
+      if constexpr (wide)
+        sums[r] = dot4_add(last, high_size, dot4_add(first, low_size, splat32(0)));
+      else
+        sums[r] = add_pairs(dot2(first, low_size)) + add_pairs(dot2(last, high_size));
+    }
+    return add_across(sums[0], sums[1], sums[2], sums[3]);
   } else if constexpr (wide) {
     i32x4 sums[4];
     for (int r = 0; r < 4; r++) sums[r] = dot4_add(high, b[r], dot4_add(low, a[r], splat32(0)));
     return add_across(sums[0], sums[1], sums[2], sums[3]);
-  } else if constexpr (pairs_that_fit(largest) >= 8) {
-    return add_across(dot2(low, a[0]) + dot2(high, b[0]), dot2(low, a[1]) + dot2(high, b[1]),
-                      dot2(low, a[2]) + dot2(high, b[2]), dot2(low, a[3]) + dot2(high, b[3]));
   } else {
-    static_assert(pairs_that_fit(largest) >= 2);
-    i32x4 sums[4];
-    for (int r = 0; r < 4; r++) sums[r] = add_pairs(dot2(low, a[r]) + dot2(high, b[r]));
-    return add_across(sums[0], sums[1], sums[2], sums[3]);
+    return add_across<2 * largest_pair(largest)>(dot2(low, a[0]) + dot2(high, b[0]), dot2(low, a[1]) + dot2(high, b[1]),
+                                                 dot2(low, a[2]) + dot2(high, b[2]), dot2(low, a[3]) + dot2(high, b[3]));
   }
 }
 
 /** Σ over 16 k of four rows' a · x. */
 template <int largest, bool wide>
 INLINE i32x4 dots16(const u8x16* a, i8x16 x) {
-  if constexpr (!wide && pairs_that_fit(largest) >= 4)
-    return add_across(dot2(x, a[0]), dot2(x, a[1]), dot2(x, a[2]), dot2(x, a[3]));
-  else
+  if constexpr (wide)
     return add_across(dot4_add(x, a[0], splat32(0)), dot4_add(x, a[1], splat32(0)), dot4_add(x, a[2], splat32(0)),
                       dot4_add(x, a[3], splat32(0)));
+  else
+    return add_across<largest_pair(largest)>(dot2(x, a[0]), dot2(x, a[1]), dot2(x, a[2]), dot2(x, a[3]));
 }
 
 /** F's offset in four lanes; from memory, for the reason given at `Constants`. */
@@ -157,6 +165,14 @@ __attribute__((noinline)) void unpack(const FourRows& w, int first_block, int bl
 /** Most rows a pass over the weights serves: their part of a block must stay in the first-level cache. */
 constexpr int most_rows = 64;
 
+/** Whether −128 is among the signed bytes of parts 0 … parts − 1. */
+inline bool holds_minus_128(const Unpacked& u, int parts) {
+  u8x16 found = {};
+  for (int s = 0; s < parts; s++)
+    for (int r = 0; r < 4; r++) found |= (u8x16)((u.a[s][r] == 128) | (u.b[s][r] == 128));
+  return any(found);
+}
+
 /** results[i] += four rows' unpacked weights times row i of activations, whose blocks are at x + offsets[i]. */
 template <class F, bool wide>
 __attribute__((noinline)) void add_rows(const Unpacked& u, int parts, const Q8Rows& x, const Q8Block* blocks, const size_t* offsets, int count,
@@ -197,7 +213,15 @@ void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int
     unpack<F>(w, first, now, u);
     const Q8Block* at = x.blocks + (size_t)first * parts * x.rows;
     using Kind = FormatKind<F::spans, F::largest, F::offset, F::minimums>;
-    wide ? add_rows<Kind, true>(u, now * parts, x, at, offsets, count, results)
-         : add_rows<Kind, false>(u, now * parts, x, at, offsets, count, results);
+    if constexpr (F::largest == signed_bytes) {
+      using QuickKind = FormatKind<F::spans, signed_but_128, F::offset, F::minimums>;
+      const auto add = holds_minus_128(u, now * parts) ? add_rows<Kind, false>
+                       : wide                          ? add_rows<QuickKind, true>
+                                                       : add_rows<QuickKind, false>;
+      add(u, now * parts, x, at, offsets, count, results);
+    } else {
+      const auto add = wide ? add_rows<Kind, true> : add_rows<Kind, false>;
+      add(u, now * parts, x, at, offsets, count, results);
+    }
   }
 }

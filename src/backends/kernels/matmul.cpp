@@ -10,6 +10,9 @@ Constants constants = {
     .third_bits = splat8(1 << 2),
     .fifth_bits = splat8(1 << 4),
     .bit_of_byte = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128},
+    .first_two_bytes = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
+    .last_two_bytes = {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3},
+    .iq4_values = load<u8x16>(iq4_values),
     .half_bits = splat32((int)0x8fffe000),
     .half_bias = splat(0x1p112f),
     .half_bias_back = splat(0x1p-112f),
@@ -20,8 +23,15 @@ Constants constants = {
 
 namespace {
 
-/** Weight rows in one piece of work: enough to be worth a ticket, few enough to share small matrices out evenly. */
-constexpr int piece_rows = 16;
+/**
+ * Weight rows in one piece of work: some tens of kilobytes to be worth a ticket and to be foreseen by the processor, but few
+ * enough that small matrices are shared out evenly. A multiple of four.
+ */
+int rows_in_piece(size_t row_stride, int out, int threads) {
+  const size_t by_size = (size_t)65536 / (row_stride + 1), evenly = (size_t)out / (8 * threads);
+  const size_t rows = by_size < evenly ? by_size : evenly;
+  return rows < 8 ? 8 : rows > 128 ? 128 : (int)(rows & ~(size_t)3);
+}
 
 /** Which lowering of the relaxed dot product is the faster here: see matmul.h. */
 bool wide_dot = false;
@@ -115,7 +125,7 @@ void dequantize(const uint8_t* row, int n, float* out) {
     for (int i = 0; i < F::elements; i++) {
       const int part = i >> 5, span = part * F::spans + ((i >> 4) & (F::spans - 1));
       const int byte = i & 16 ? u.b[part][0][i & 15] : u.a[part][0][i & 15];
-      const float value = u.scale[span][0] * (float)(F::largest == signed_bytes ? (int8_t)byte : byte - F::offset);
+      const float value = u.scale[span][0] * (float)(is_signed(F::largest) ? (int8_t)byte : byte - F::offset);
       *out++ = F::minimums ? value - u.minimum[span][0] : value;
     }
   }
@@ -199,6 +209,7 @@ void matmul(int format, const void* w, int out, int in, const void* x, int rows,
   const Piece piece = piece_of(format);
   if (!piece) return;
   const Product product = {(const uint8_t*)w, out, in, x, rows, nullptr, rows, y};
+  const int piece_rows = rows_in_piece(row_bytes(format, in), out, team.threads);
   for (int from = take(team) * piece_rows; from < out; from = take(team) * piece_rows)
     piece(product, from, from + piece_rows < out ? from + piece_rows : out);
 }
@@ -226,6 +237,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
   for (int row = 0; row < rows; row++) order[end[group(row)]++] = row;
 
   const size_t matrix = (size_t)out * row_bytes(format, in);
+  const int piece_rows = rows_in_piece(row_bytes(format, in), out, team.threads);
   const int pieces = (out + piece_rows - 1) / piece_rows;
   int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
   for (int ticket = take(team);; ticket = take(team)) {

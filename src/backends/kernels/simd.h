@@ -47,16 +47,27 @@ INLINE i32x4 dot4_add(i8x16 a, u8x16 b, i32x4 sum) {
 /** Sums of two products of 16-bit numbers. */
 INLINE i32x4 dot2(i16x8 a, i16x8 b) { return (i32x4)wasm_i32x4_dot_i16x8((v128_t)a, (v128_t)b); }
 /** Sums of neighbours. */
-INLINE i32x4 add_pairs(i16x8 a) { return (i32x4)wasm_i32x4_extadd_pairwise_i16x8((v128_t)a); }
+INLINE i32x4 add_pairs(i16x8 a) {
+  __asm__("" : "+r"(a)); // else LLVM makes dot4_add of it where `a` is a dot2, which costs an addition more
+  return (i32x4)wasm_i32x4_extadd_pairwise_i16x8((v128_t)a);
+}
 /** a · b + c; rounded once or twice, but always the same way on one machine. */
 INLINE f32x4 madd(f32x4 a, f32x4 b, f32x4 c) { return (f32x4)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c); }
 /** c − a · b, likewise. */
 INLINE f32x4 nmadd(f32x4 a, f32x4 b, f32x4 c) { return (f32x4)wasm_f32x4_relaxed_nmadd((v128_t)a, (v128_t)b, (v128_t)c); }
+/** −1 where a < 0, else 0. */
+INLINE i8x16 negative(i8x16 a) {
+  i8x16 zero = {};
+  __asm__("" : "+r"(zero)); // else LLVM makes a shift of it, which x86 does not have for bytes
+  return a < zero;
+}
+INLINE u8x16 magnitude(i8x16 a) { return (u8x16)wasm_i8x16_abs((v128_t)a); }
 /** table[index], indices 0 … 15. */
 INLINE u8x16 lookup(u8x16 table, u8x16 index) {
   return (u8x16)wasm_i8x16_relaxed_swizzle((v128_t)table, (v128_t)index);
 }
 
+INLINE bool any(u8x16 a) { return wasm_v128_any_true((v128_t)a); }
 INLINE f32x4 to_float(i32x4 a) { return __builtin_convertvector(a, f32x4); }
 INLINE i16x8 widen_low(i8x16 a) { return (i16x8)wasm_i16x8_extend_low_i8x16((v128_t)a); }
 INLINE i16x8 widen_high(i8x16 a) { return (i16x8)wasm_i16x8_extend_high_i8x16((v128_t)a); }
@@ -73,7 +84,7 @@ INLINE f32x4 larger(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_max((v128_t)a, 
  * instructions, wherever it is used, but keeps a value that was read once in a register.
  */
 struct Constants {
-  u8x16 low_nibbles, low_pairs, third_pairs, third_bits, fifth_bits, bit_of_byte;
+  u8x16 low_nibbles, low_pairs, third_pairs, third_bits, fifth_bits, bit_of_byte, first_two_bytes, last_two_bytes, iq4_values;
   i32x4 half_bits;
   f32x4 half_bias, half_bias_back, four;
 };
@@ -121,14 +132,22 @@ INLINE i32x4 add_across(i32x4 a, i32x4 b, i32x4 c, i32x4 d) {
   const u64x2 x = (u64x2)ab, y = (u64x2)cd;
   return (i32x4)__builtin_shufflevector(x, y, 0, 2) + (i32x4)__builtin_shufflevector(x, y, 1, 3);
 }
-/** The same of 16-bit sums, none of which may overflow: {Σa, Σb, Σc, Σd}. */
+/** {Σa, Σb, Σc, Σd} of 16-bit lanes of size up to `largest`: they are widened as late as that allows. */
+template <int largest>
 INLINE i32x4 add_across(i16x8 a, i16x8 b, i16x8 c, i16x8 d) {
+  static_assert(largest <= 32767);
+  if constexpr (2 * largest > 32767) return add_across(add_pairs(a), add_pairs(b), add_pairs(c), add_pairs(d));
   const i16x8 ab = (i16x8)__builtin_shufflevector((i32x4)a, (i32x4)b, 0, 4, 1, 5) +
                    (i16x8)__builtin_shufflevector((i32x4)a, (i32x4)b, 2, 6, 3, 7);
   const i16x8 cd = (i16x8)__builtin_shufflevector((i32x4)c, (i32x4)d, 0, 4, 1, 5) +
                    (i16x8)__builtin_shufflevector((i32x4)c, (i32x4)d, 2, 6, 3, 7);
-  const u64x2 x = (u64x2)ab, y = (u64x2)cd;
-  return add_pairs((i16x8)__builtin_shufflevector(x, y, 0, 2) + (i16x8)__builtin_shufflevector(x, y, 1, 3));
+  if constexpr (4 * largest > 32767) {
+    const u64x2 x = (u64x2)add_pairs(ab), y = (u64x2)add_pairs(cd);
+    return (i32x4)__builtin_shufflevector(x, y, 0, 2) + (i32x4)__builtin_shufflevector(x, y, 1, 3);
+  } else {
+    const u64x2 x = (u64x2)ab, y = (u64x2)cd;
+    return add_pairs((i16x8)__builtin_shufflevector(x, y, 0, 2) + (i16x8)__builtin_shufflevector(x, y, 1, 3));
+  }
 }
 
 /** f<0>() … f<N − 1>(), so that shifts are constants. */
