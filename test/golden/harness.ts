@@ -57,15 +57,16 @@ export interface Limits {
 /** Experts chosen, by pass and layer with experts: one for each token of the batch. */
 export type Routes = number[][];
 
-/** What to do with the routing: keep a record of it, and if wanted follow another's in place of the model's own. */
+/** What to do with the routing of passes to come: keep a record, and if wanted follow another's in place of the model's own. */
 export interface Routing {
-  readonly record: Routes;
-  readonly follow?: Routes;
+  record: Routes;
+  follow?: Routes;
 }
 
-function routed(store: ExpertStore, backend: Backend, { record, follow }: Routing): ExpertStore {
+function routed(store: ExpertStore, backend: Backend, routing: Routing): ExpertStore {
   return {
     async *load(ids) {
+      const { record, follow } = routing;
       const call = record.length;
       record.push([...(await backend.read(ids))]);
       const forced = follow?.[call];
