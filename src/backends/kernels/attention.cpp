@@ -5,15 +5,34 @@
 
 namespace {
 
-/// c[R, columns] = a[R, depth] · b[depth, columns] (+ c). Each element is one chain over `depth` in ascending order, whatever R is.
-template <int R, int V>
-inline void block_product(const float* a, int a_stride, const float* b, int b_stride, float* c, int c_stride, int depth, bool onto) {
+/// The right side of a product: rows of floats, or of halves that are widened on the way.
+struct Floats {
+  const float* at;
+  template <int V>
+  void line(int from, f32x4* out) const {
+    for (int v = 0; v < V; v++) out[v] = load4(at + from + 4 * v);
+  }
+};
+struct Halves {
+  const uint16_t* at;
+  template <int V>
+  void line(int from, f32x4* out) const {
+    if constexpr (V == 2) widen8(at + from, out, out + 1);
+    else out[0] = widen4(at + from);
+  }
+};
+
+/// c[R, 4V] = a[R, depth] · b[depth, columns] (+ c) from one column on. Each element is one chain over
+/// `depth` in ascending order, whatever R and the form of b.
+template <int R, int V, class Right>
+inline void block_product(const float* a, int a_stride, Right b, int columns, int column, float* c, int c_stride, int depth, bool onto) {
+  c += column;
   f32x4 sums[R][V];
   for (int r = 0; r < R; r++)
     for (int v = 0; v < V; v++) sums[r][v] = onto ? load4(c + r * c_stride + 4 * v) : splat4(0.0f);
   for (int d = 0; d < depth; d++) {
     f32x4 line[V];
-    for (int v = 0; v < V; v++) line[v] = load4(b + d * b_stride + 4 * v);
+    b.template line<V>(d * columns + column, line);
     for (int r = 0; r < R; r++) {
       const f32x4 factor = splat4(a[r * a_stride + d]);
       for (int v = 0; v < V; v++) sums[r][v] = madd4(factor, line[v], sums[r][v]);
@@ -23,26 +42,35 @@ inline void block_product(const float* a, int a_stride, const float* b, int b_st
     for (int v = 0; v < V; v++) store4(c + r * c_stride + 4 * v, sums[r][v]);
 }
 
-template <int R>
-void row_product(const float* a, int a_stride, const float* b, int columns, float* c, int c_stride, int depth, bool onto) {
+template <int R, class Right>
+void row_product(const float* a, int a_stride, Right b, int columns, float* c, int c_stride, int depth, bool onto) {
   int column = 0;
-  for (; column + 8 <= columns; column += 8) block_product<R, 2>(a, a_stride, b + column, columns, c + column, c_stride, depth, onto);
-  for (; column < columns; column += 4) block_product<R, 1>(a, a_stride, b + column, columns, c + column, c_stride, depth, onto);
+  for (; column + 8 <= columns; column += 8) block_product<R, 2>(a, a_stride, b, columns, column, c, c_stride, depth, onto);
+  for (; column < columns; column += 4) block_product<R, 1>(a, a_stride, b, columns, column, c, c_stride, depth, onto);
 }
 
 /// c[rows, columns] = a[rows, depth] · b[depth, columns], or added onto c. `columns` is a multiple of 4.
-void product(const float* a, int a_stride, const float* b, int columns, float* c, int c_stride, int rows, int depth, bool onto) {
-  int row = 0;
-  for (; row + 4 <= rows; row += 4) row_product<4>(a + row * a_stride, a_stride, b, columns, c + row * c_stride, c_stride, depth, onto);
-  a += row * a_stride;
-  c += row * c_stride;
-  if (rows - row == 3) row_product<3>(a, a_stride, b, columns, c, c_stride, depth, onto);
-  if (rows - row == 2) row_product<2>(a, a_stride, b, columns, c, c_stride, depth, onto);
-  if (rows - row == 1) row_product<1>(a, a_stride, b, columns, c, c_stride, depth, onto);
+template <class Right>
+void product(const float* a, int a_stride, Right b, int columns, float* c, int c_stride, int rows, int depth, bool onto) {
+  for (; rows >= 6 || rows == 4; rows -= 4, a += 4 * a_stride, c += 4 * c_stride)
+    row_product<4>(a, a_stride, b, columns, c, c_stride, depth, onto);
+  if (rows == 5) row_product<5>(a, a_stride, b, columns, c, c_stride, depth, onto);
+  if (rows == 3) row_product<3>(a, a_stride, b, columns, c, c_stride, depth, onto);
+  if (rows == 2) row_product<2>(a, a_stride, b, columns, c, c_stride, depth, onto);
+  if (rows == 1) row_product<1>(a, a_stride, b, columns, c, c_stride, depth, onto);
 }
 
-void widen(const uint16_t* halves, float* floats, int count) {
-  for (int i = 0; i < count; i += 4) store4(floats + i, widen4(halves + i));
+/// The same with halves on the right: many rows share one widening, few widen on the way.
+void product(const float* a, int a_stride, const uint16_t* b, int columns, float* c, int c_stride, int rows, int depth, bool onto,
+             float* scratch) {
+  if (rows <= 5) return product(a, a_stride, Halves{b}, columns, c, c_stride, rows, depth, onto);
+  for (int i = 0; i < columns * depth; i += 8) {
+    f32x4 low, high;
+    widen8(b + i, &low, &high);
+    store4(scratch + i, low);
+    store4(scratch + i + 4, high);
+  }
+  product(a, a_stride, Floats{scratch}, columns, c, c_stride, rows, depth, onto);
 }
 
 constexpr float minus_infinity = -__builtin_inff();
@@ -73,11 +101,10 @@ void finish(State state, const float* out, float* y, int n) {
   for (int i = 0; i < n; i += 4) store4(y + i, load4(out + i) * factor);
 }
 
-/// What one thread needs for one piece; about 170 KB of its stack.
+/// What one thread needs for one piece; about 140 KB of its stack.
 struct Scratch {
   alignas(64) float q[most_rows * most_head_dim];
-  alignas(64) float keys[page_positions * most_head_dim];
-  alignas(64) float values[page_positions * most_head_dim];
+  alignas(64) float widened[page_positions * most_head_dim];
   alignas(64) float out[most_rows * most_head_dim];    // of the current range
   alignas(64) float whole[most_rows * most_head_dim];  // of all ranges so far
   alignas(64) float scores[most_rows * page_positions];
@@ -138,12 +165,10 @@ void compute(const Piece& piece, const Tile& tile, Scratch& s, const float* q, f
     for (int page = from / page_positions; page <= to / page_positions; page++) {
       const double address = pages[tile.pages_from + page - tile.low / page_positions];
       const uint16_t* halves = (const uint16_t*)(uintptr_t)address + in_page;
-      widen(halves, s.keys, n * page_positions);
-      product(s.q, n, s.keys, page_positions, s.scores, page_positions, count, n, false);
+      product(s.q, n, halves, page_positions, s.scores, page_positions, count, n, false, s.widened);
       for (int i = 0; i < count; i++)
         soften(s.scores + i * page_positions, page * page_positions, tile.low, tile.position + i / piece.heads, s.ranges[i], s.out + i * n, n);
-      widen(halves + n * page_positions, s.values, n * page_positions);
-      product(s.scores, page_positions, s.values, n, s.out, n, count, page_positions, true);
+      product(s.scores, page_positions, halves + n * page_positions, n, s.out, n, count, page_positions, true, s.widened);
     }
     for (int i = 0; i < count; i++) merge(s.states[i], s.whole + i * n, s.ranges[i], s.out + i * n, n);
   }

@@ -9,6 +9,8 @@ typedef int16_t i16x4 __attribute__((vector_size(8)));
 typedef double f64x2 __attribute__((vector_size(16)));
 
 typedef f32x4 f32x4_unaligned __attribute__((aligned(4), may_alias));
+typedef int16_t i16x8 __attribute__((vector_size(16)));
+typedef i16x8 i16x8_unaligned __attribute__((aligned(2), may_alias));
 typedef i16x4 i16x4_unaligned __attribute__((aligned(2), may_alias));
 
 static inline f32x4 load4(const float* p) { return *(const f32x4_unaligned*)p; }
@@ -72,11 +74,22 @@ static inline f32x4 exp4(f32x4 x) {
 /// 1 / (1 + e⁻ˣ).
 static inline f32x4 sigmoid4(f32x4 x) { return splat4(1.0f) / (splat4(1.0f) + exp4(-x)); }
 
+/// The upper half of each lane is ignored, but for the sign, which it must repeat.
+static inline f32x4 widen_lanes(i32x4 halves) {
+  return (f32x4)((halves << 13) & (int32_t)0x8fffe000) * splat4(0x1p112f);
+}
+
 /// Four IEEE halves as floats. Exact for finite values; the bits of infinities and NaN give finite numbers, so that memory that
 /// was never written cannot poison a sum in which it has weight 0.
 static inline f32x4 widen4(const uint16_t* p) {
-  const i32x4 bits = __builtin_convertvector(*(const i16x4_unaligned*)p, i32x4);
-  return (f32x4)((bits << 13) & (int32_t)0x8fffe000) * splat4(0x1p112f);
+  return widen_lanes(__builtin_convertvector(*(const i16x4_unaligned*)p, i32x4));
+}
+
+/// Eight of them.
+static inline void widen8(const uint16_t* p, f32x4* low, f32x4* high) {
+  const i16x8 halves = *(const i16x8_unaligned*)p;
+  *low = widen_lanes(__builtin_convertvector(__builtin_shufflevector(halves, halves, 0, 1, 2, 3), i32x4));
+  *high = widen_lanes(__builtin_convertvector(__builtin_shufflevector(halves, halves, 4, 5, 6, 7), i32x4));
 }
 
 /// Rounds to the nearest half, ties to even; what is larger than 65504 becomes that.
