@@ -56,7 +56,7 @@ export class Bank {
     try {
       this.reach(this.heap.top);
     } catch (error) {
-      this.heap.free(address);
+      this.heap.free(address, bytes);
       throw error;
     }
     return address;
@@ -71,7 +71,7 @@ export class Bank {
   }
 
   freeWeight(address: number, bytes: number): void {
-    this.heap.free(address);
+    this.heap.free(address, bytes);
     this.weightBytes -= bytes;
   }
 

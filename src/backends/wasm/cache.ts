@@ -202,7 +202,7 @@ export class WasmCache implements KVCache {
     if (unused.length === 0) return;
     this.device.flush(); // commands that are enqueued may read them
     const { heap } = this.homes[layer]!.bank;
-    for (const address of unused) heap.free(address);
+    for (const address of unused) heap.free(address, this.pageBytes);
     this.bytes -= unused.length * this.pageBytes;
     held.pages = pages.slice(0, kept);
     held.spare = [];

@@ -233,7 +233,7 @@ export class Device {
   }
 
   private freeInputs(): void {
-    for (const { place } of this.inputs) place.bank.heap.free(place.start);
+    for (const { place } of this.inputs) free(place);
     this.inputs = [];
     this.sharedInputs = [];
   }
@@ -258,12 +258,16 @@ function storageAt(bank: Bank, start: number, bytes: number): Storage {
   return { bank, start, end: start + bytes, freed: false, copies: null, quantized: null };
 }
 
+function free({ bank, start, end }: Place): void {
+  bank.heap.free(start, end - start);
+}
+
 function freeStorage(storage: Storage): void {
   if (storage.freed) return;
   storage.freed = true;
-  storage.bank.heap.free(storage.start);
-  if (storage.copies) for (const { bank, start } of storage.copies) bank.heap.free(start);
-  if (storage.quantized) for (const { bank, start } of storage.quantized) bank.heap.free(start);
+  free(storage);
+  if (storage.copies) for (const copy of storage.copies) free(copy);
+  if (storage.quantized) for (const form of storage.quantized) free(form);
 }
 
 function equal(a: Int32Array, b: Int32Array): boolean {

@@ -11,7 +11,6 @@ export class Heap {
   /** Nothing at or past this address was ever used. */
   top: number;
   readonly limit: number;
-  private readonly sizes = new Map<number, number>();
   /** Unused stretches below `top`, ascending, never adjacent. */
   private readonly gaps: { start: number; end: number }[] = [];
 
@@ -22,33 +21,38 @@ export class Heap {
 
   /** An address with `bytes` bytes behind it, or undefined when there is no room. The bytes hold anything. */
   allocate(bytes: number): number | undefined {
-    const size = Math.max(alignment, alignUp(bytes));
+    const size = sizeOf(bytes);
     for (const [index, gap] of this.gaps.entries()) {
       if (gap.end - gap.start < size) continue;
       const address = gap.start;
       gap.start += size;
       if (gap.start === gap.end) this.gaps.splice(index, 1);
-      return this.take(address, size);
+      this.allocated += size;
+      return address;
     }
     const last = this.gaps.at(-1);
     const address = last?.end === this.top ? last.start : this.top;
     if (address + size > this.limit) return undefined;
     if (last && address === last.start) this.gaps.pop();
     this.top = address + size;
-    return this.take(address, size);
+    this.allocated += size;
+    return address;
   }
 
-  /** @throws Error when `address` was not allocated, or was freed before: a mistake of the caller's. */
-  free(address: number): void {
-    const size = this.sizes.get(address);
-    if (size === undefined) throw new Error(`Address ${address} is not allocated.`);
-    this.sizes.delete(address);
-    this.allocated -= size;
+  /**
+   * Gives back what `allocate(bytes)` gave.
+   * @throws Error when some of it is not in use: a mistake of the caller's.
+   */
+  free(address: number, bytes: number): void {
+    const size = sizeOf(bytes);
+    const end = address + size;
     let index = this.gaps.length;
     while (index > 0 && this.gaps[index - 1]!.start > address) index--;
     const before = this.gaps[index - 1];
     const after = this.gaps[index];
-    const end = address + size;
+    if (end > this.top || (before && before.end > address) || (after && after.start < end))
+      throw new Error(`Address ${address} is not allocated.`);
+    this.allocated -= size;
     if (before?.end === address && after?.start === end) {
       before.end = after.end;
       this.gaps.splice(index, 1);
@@ -61,10 +65,6 @@ export class Heap {
   get available(): number {
     return this.gaps.reduce((sum, gap) => sum + gap.end - gap.start, this.limit - this.top);
   }
-
-  private take(address: number, size: number): number {
-    this.sizes.set(address, size);
-    this.allocated += size;
-    return address;
-  }
 }
+
+const sizeOf = (bytes: number): number => Math.max(alignment, alignUp(bytes));

@@ -96,7 +96,7 @@ class WasmBackend implements Backend {
         `Slot ${index} cannot be written: the tensor is [${shape}], wanted is [n, out, in] with n > ${index}.`,
       );
     this.device.settle(); // commands that are enqueued want the old numbers
-    for (const copy of storage.copies ?? []) copy.bank.heap.free(copy.start);
+    for (const copy of storage.copies ?? []) copy.bank.heap.free(copy.start, copy.end - copy.start);
     storage.copies = null;
     const bytes = byteLengthOf(dtype, shape[1]! * shape[2]!);
     await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape[2]!), fill);
