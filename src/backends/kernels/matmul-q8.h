@@ -109,9 +109,16 @@ INLINE f32x4 add_block(f32x4 result, const u8x16* a, const u8x16* b, const f32x4
 }
 
 /**
- * Four weight rows times one row of activations, whose blocks start at x and are `step` blocks apart. Four rows are four
- * streams, which the processor foresees badly; so the next four rows, which start at `ahead`, are touched on the way.
+ * Four rows are four streams, which the processor foresees badly. So the next four rows, which start at `ahead`, are touched
+ * while these are read: as many lines for each block as its four rows take. Reading from memory becomes twice as fast and more.
  */
+template <class F>
+INLINE void touch_ahead(const uint8_t* ahead, size_t at) {
+  constexpr int lines = (4 * F::bytes + 32) / 64;
+  for (int line = 0; line < lines; line++) touch(ahead + 4 * at + 4 * F::bytes / lines * line);
+}
+
+/** Four weight rows times one row of activations, whose blocks start at x and are `step` blocks apart. */
 template <class F>
 f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step, const uint8_t* ahead) {
   const Constants c = constants;
@@ -120,8 +127,8 @@ f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step, const ui
   f32x4 result = splat(0);
   const size_t end = (size_t)(in / F::elements) * F::bytes;
   for (size_t at = 0; at < end; at += F::bytes) {
-    constexpr int parts = F::elements / 32, lines = (4 * F::bytes + 32) / 64;
-    for (int line = 0; line < lines; line++) touch(ahead + 4 * at + 4 * F::bytes / lines * line);
+    constexpr int parts = F::elements / 32;
+    touch_ahead<F>(ahead, at);
     f32x4 scale[parts * F::spans], minimum[parts * F::spans];
     F::scales(rows, at, scale, minimum, c);
 #pragma clang loop unroll(disable)
@@ -144,12 +151,13 @@ struct Unpacked {
 };
 
 template <class F>
-__attribute__((noinline)) void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u) {
+__attribute__((noinline)) void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u, const uint8_t* ahead) {
   const Constants c = constants;
   constexpr int parts = F::elements / 32;
 #pragma clang loop unroll(disable)
   for (int block = 0; block < blocks; block++) {
     const size_t at = (size_t)(first_block + block) * F::bytes;
+    if (ahead) touch_ahead<F>(ahead, at);
     F::scales(w, at, u.scale + block * parts * F::spans, u.minimum + block * parts * F::spans, c);
 #pragma clang loop unroll(disable)
     for (int turn = 0; turn < parts / F::distinct; turn++)
@@ -199,7 +207,7 @@ __attribute__((noinline)) void add_rows(const Unpacked& u, int parts, const Q8Ro
 /** Four weight rows times rows index[0] … index[count − 1] of x, count ≤ most_rows. */
 template <class F>
 void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int count, f32x4* results,
-               bool wide) {
+               bool wide, const uint8_t* ahead) {
   size_t offsets[most_rows];
   for (int i = 0; i < count; i++) {
     offsets[i] = (size_t)index[i] * sizeof(Q8Block);
@@ -210,7 +218,7 @@ void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int
   const int blocks = in / F::elements;
   for (int first = 0; first < blocks; first += blocks_at_once) {
     const int now = blocks - first < blocks_at_once ? blocks - first : blocks_at_once;
-    unpack<F>(w, first, now, u);
+    unpack<F>(w, first, now, u, ahead);
     const Q8Block* at = x.blocks + (size_t)first * parts * x.rows;
     using Kind = FormatKind<F::spans, F::largest, F::offset, F::minimums>;
     if constexpr (F::largest == signed_bytes) {

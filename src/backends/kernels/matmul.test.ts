@@ -151,6 +151,17 @@ describe.each(dtypes)('%s', dtype => {
     }
   });
 
+  test('the team changes nothing', () => {
+    const [out, rows] = [101, 3];
+    const w = upload(randomWeights(dtype, out * inner));
+    const x = vector(rows * inner);
+    const alone = product(dtype, w, out, inner, x, rows);
+    // One of three threads that happens to be given all the work, in pieces of another size.
+    kernels = new RawKernels(memory, 1, 3);
+    kernels.allocate(16 << 20); // beyond what this test has stored
+    expect(product(dtype, w, out, inner, x, rows)).toEqual(alone);
+  });
+
   test('both lowerings of the dot product give the same bits', () => {
     const [out, rows] = [21, 5];
     const w = upload(randomWeights(dtype, out * inner));
