@@ -1,4 +1,4 @@
-// Runs command buffers: every thread walks the same list and they meet where one command needs another's result.
+// Runs command buffers: every thread walks the same list and waits where one command needs another's result.
 #include "program.h"
 
 #include "attention.h"
@@ -21,25 +21,36 @@ int fetch_add(int32_t& x, int value) { return __atomic_fetch_add(&x, value, __AT
 void sleep_while(int32_t& x, int expected, int64_t nanoseconds) { __builtin_wasm_memory_atomic_wait32(&x, expected, nanoseconds); }
 void wake(int32_t& x) { __builtin_wasm_memory_atomic_notify(&x, 0xffffffffu); }
 
-/// Waits for all threads. False: one of them is lost.
-bool meet(Control& control, int threads) {
-  if (threads == 1) return true;
-  const int generation = load(control.generation);
-  if (fetch_add(control.arrived, 1) == threads - 1) {
-    store(control.arrived, 0);
-    store(control.generation, generation + 1);
-    if (load(control.sleepers) > 0) wake(control.generation);
-    return load(control.failed) == 0;
-  }
+bool done(const int32_t& gate) { return load(gate) == gate_shut; }
+
+void leave(Control& control, int32_t& gate) {
+  fetch_add(gate, -1);
+  if (load(control.sleepers) > 0) wake(gate);
+}
+
+/// False: the gate is shut, what lies behind must not be touched.
+bool enter(Control& control, int32_t& gate) {
+  if (load(gate) & gate_shut) return false;
+  if (!(fetch_add(gate, 1) & gate_shut)) return true;
+  leave(control, gate);
+  return false;
+}
+
+void shut(int32_t& gate) { __atomic_fetch_or(&gate, gate_shut, __ATOMIC_SEQ_CST); }
+
+/// Waits until a gate is shut and everybody has left. False: a thread is lost.
+bool await(Control& control, int32_t& gate) {
   for (int look = 0; look < looks; look++)
-    if (load(control.generation) != generation) return load(control.failed) == 0;
+    if (done(gate)) return true;
   fetch_add(control.sleepers, 1);
-  for (int seconds = 0; load(control.generation) == generation && load(control.failed) == 0; seconds++) {
+  for (int seconds = 0; !done(gate) && load(control.failed) == 0; seconds++) {
     if (seconds == patience_seconds) store(control.failed, 1);
-    sleep_while(control.generation, generation, 1000000000);
+    // It may have changed since; what matters is that it was not done, and that who makes it so will wake us.
+    const int now = load(gate);
+    if (now != gate_shut) sleep_while(gate, now, 1000000000);
   }
   fetch_add(control.sleepers, -1);
-  return load(control.failed) == 0;
+  return done(gate);
 }
 
 /// Reads a command's arguments in order, as what the parameter wants.
@@ -58,9 +69,9 @@ void embed(int format, const uint8_t* table, int64_t row_bytes, int n, const int
   for (int i; (i = claim(team, 1)) < count;) dequantize_row(format, table + tokens[i] * row_bytes, n, y + (int64_t)i * n);
 }
 
-void count_product(Control& control, double matrices, int64_t rows, int format, int out, int in) {
-  control.weight_bytes += matrices * out * (double)row_bytes(format, in);
-  control.multiply_adds += (double)rows * out * in;
+void count_product(Control& control, int64_t matrices, int64_t rows, int format, int out, int in) {
+  __atomic_fetch_add(&control.weight_bytes, matrices * out * (int64_t)row_bytes(format, in), __ATOMIC_RELAXED);
+  __atomic_fetch_add(&control.multiply_adds, rows * out * in, __ATOMIC_RELAXED);
 }
 
 /// An expert's weights are read once a batch, and only if a row wants them.
@@ -78,7 +89,8 @@ void count_experts(Control& control, int experts, const int* slots, int rows, in
   count_product(control, distinct, used, format, out, in);
 }
 
-void execute(Control& control, Command& command, int thread, int threads) {
+/// One thread's share of a command; `first` is true for one of the threads.
+void execute(Control& control, Command& command, int thread, int threads, bool first) {
   Arguments a = {command.arguments};
   const Team team = {thread, threads, &command.ticket};
   switch (command.kind) {
@@ -102,7 +114,7 @@ void execute(Control& control, Command& command, int thread, int threads) {
       const int out = a.integer(), in = a.integer();
       const void* x = a.at<void>();
       const int rows = a.integer();
-      if (thread == 0) count_product(control, 1, rows, format, out, in);
+      if (first) count_product(control, 1, rows, format, out, in);
       return matmul(format, w, out, in, x, rows, a.at<float>(), team);
     }
     case Kind::ExpertMatmul: {
@@ -113,7 +125,7 @@ void execute(Control& control, Command& command, int thread, int threads) {
       const int rows = a.integer();
       const int* slots = a.at<int>();
       float* y = a.at<float>();
-      if (thread == 0) count_experts(control, experts, slots, rows, format, out, in);
+      if (first) count_experts(control, experts, slots, rows, format, out, in);
       return expert_matmul(format, w, experts, out, in, x, rows, slots, y, a.at<void>(), team);
     }
     case Kind::RmsNorm: {
@@ -200,31 +212,51 @@ void execute(Control& control, Command& command, int thread, int threads) {
 
 #define EXPORT(name) extern "C" __attribute__((export_name(name)))
 
-/// Runs `count` commands as one of `threads` threads; returns when all are done. 0: done; 1: a thread was lost.
-EXPORT("run") int run(Control* control, Command* program, int count, int thread, int threads) {
-  for (int i = 0; i < count; i++) {
-    Command& command = program[i];
-    if ((command.flags & flag_barrier) && !meet(*control, threads)) return 1;
-    if (!(command.flags & flag_single)) execute(*control, command, thread, threads);
-    else if (thread == 0) execute(*control, command, 0, 1);
+/// Runs a program as one of `threads` threads. 0: all is done (for thread 0), or nothing is left to do; 1: a thread was lost.
+/// A thread that has no work in its hands is waited for by nobody, so it does not matter when the system lets it run.
+EXPORT("run") int run(Control* control, Program* program, int thread, int threads) {
+  if (thread > 0 && !enter(*control, program->gate)) return 0;
+  const int length = program->length;
+  int waited = 0; // commands before this one are done
+  int status = 0;
+  for (int i = 0; status == 0 && i <= length;) {
+    if (i == length ? thread == 0 : (program->commands[i].flags & flag_wait))
+      for (; waited < i; waited++)
+        if (!await(*control, program->commands[waited].gate)) status = 1;
+    if (status != 0 || i == length) break;
+    Command& command = program->commands[i];
+    const int group = command.flags >> flag_group_shift;
+    if (enter(*control, command.gate)) {
+      const bool first = fetch_add(command.taken, 1) == 0;
+      if (group == 0) execute(*control, command, thread, threads, first);
+      else if (first)
+        for (int j = i; j < i + group; j++) execute(*control, program->commands[j], 0, 1, true);
+      shut(command.gate);
+      leave(*control, command.gate);
+    }
+    i += group == 0 ? 1 : group;
   }
-  return meet(*control, threads) ? 0 : 1;
+  if (thread == 0) shut(program->gate);
+  else leave(*control, program->gate);
+  return status;
 }
 
-/// Waits until another task than the one numbered `seen` has begun, and returns its number.
+/// Waits until no thread is inside a program any more, so that it may be written anew. 1: a thread was lost.
+EXPORT("await_program") int await_program(Control* control, Program* program) { return await(*control, program->gate) ? 0 : 1; }
+
+/// Waits until the task is another than `seen`, and returns it.
 EXPORT("wait_for_task") int wait_for_task(Control* control, int seen) {
   for (int look = 0; look < looks; look++)
-    if (load(control->sequence) != seen) return load(control->sequence);
+    if (load(control->task) != seen) return load(control->task);
   fetch_add(control->idle, 1);
-  while (load(control->sequence) == seen) sleep_while(control->sequence, seen, -1);
+  while (load(control->task) == seen) sleep_while(control->task, seen, -1);
   fetch_add(control->idle, -1);
-  return load(control->sequence);
+  return load(control->task);
 }
 
-/// Begins the next task: the host has written which one.
-EXPORT("begin_task") void begin_task(Control* control) {
-  fetch_add(control->sequence, 1);
-  if (load(control->idle) > 0) wake(control->sequence);
+EXPORT("begin_task") void begin_task(Control* control, int task) {
+  store(control->task, task);
+  if (load(control->idle) > 0) wake(control->task);
 }
 
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }

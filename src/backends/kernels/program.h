@@ -21,24 +21,39 @@ enum class Kind : uint32_t {
   AttentionMerge = 15,
 };
 
-/// All threads meet before the command, because it touches what earlier ones touched.
-constexpr uint32_t flag_barrier = 1;
-/// So little work that thread 0 does it alone; a chain of such commands needs no meeting.
-constexpr uint32_t flag_single = 2;
+/// The command waits until all earlier ones are done, because it touches what they touched.
+constexpr uint32_t flag_wait = 1;
+/// So little work that one thread does it alone. `flags >> flag_group_shift` commands from here on are such a group, done in
+/// order by one thread; 0: all threads share the command.
+constexpr uint32_t flag_group_shift = 8;
+
+/// Counts who is inside, and says when nobody may come in any more. A gate that is shut with nobody inside is done for good.
+constexpr int32_t gate_shut = 1 << 30;
 
 /// 192 bytes. Arguments are doubles: exact up to 2⁵³, and the host writes addresses past 4 GiB without big integers.
 struct alignas(64) Command {
-  int32_t ticket;  // alone in its cache line: every thread counts here while it reads the next line
-  int32_t unused[15];
+  int32_t ticket;  // work claimed; with its neighbours alone in its cache line: every thread counts here
+  int32_t gate;    // shut when no work is left to claim. In a group only the first command's gate is used, the others are shut
+  int32_t taken;   // threads that came in; the first one takes a group
+  int32_t unused[13];
   Kind kind;
   uint32_t flags;
   double arguments[15];
 };
 static_assert(sizeof(Command) == 192);
 
+/// A command buffer. Each memory has two, so that a thread that was late may still be leaving the last one.
+struct alignas(64) Program {
+  int32_t gate;  // open while the program runs
+  int32_t length;
+  int32_t unused[14];
+  Command commands[];
+};
+static_assert(sizeof(Program) == 64);
+
 /// What a worker does when it wakes.
 enum class Task : int32_t {
-  Run = 0,     // `commands` commands of memory `bank`'s program
+  Run = 0,     // a program of a memory
   Attach = 1,  // take a new memory from the message port
   Leave = 2,
 };
@@ -46,17 +61,12 @@ enum class Task : int32_t {
 /// One a memory, at an address the host chooses; what concerns workers is used in the first memory only. Fields that several
 /// threads write lie in cache lines of their own.
 struct Control {
-  alignas(64) int32_t arrived;     // threads at the barrier
-  alignas(64) int32_t generation;  // barriers passed; threads sleep on it
-  alignas(64) int32_t sleepers;    // threads asleep at the barrier
-  alignas(64) int32_t failed;      // not 0: a thread is lost, everybody leaves
-  alignas(64) int32_t sequence;    // tasks begun; workers sleep on it
-  Task task;
-  int32_t bank;
-  int32_t commands;
-  alignas(64) int32_t idle;  // workers asleep between tasks
-  int32_t attached;          // workers that have finished attaching
-  alignas(64) double weight_bytes;  // of weights read by matrix products so far
-  double multiply_adds;
+  alignas(64) int32_t sleepers;  // threads asleep at a gate
+  alignas(64) int32_t failed;    // not 0: a thread is lost, everybody leaves
+  alignas(64) int32_t task;      // number << 12 | memory << 4 | program << 2 | Task; workers sleep on it
+  alignas(64) int32_t idle;      // workers asleep between tasks
+  int32_t attached;              // workers that have finished attaching
+  alignas(64) int64_t weight_bytes;  // of weights read by matrix products so far
+  int64_t multiply_adds;
 };
-static_assert(sizeof(Control) == 448);
+static_assert(sizeof(Control) == 320);

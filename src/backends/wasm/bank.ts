@@ -1,7 +1,7 @@
 // One shared memory of up to 16 GiB with the kernels on it. Weights that exceed one memory are spread over several banks.
 import { Heap } from './heap.ts';
 import { control, instantiate, type Kernels } from './kernels.ts';
-import { commandBytes } from './program.ts';
+import { programBytes } from './program.ts';
 
 const pageBytes = 65536;
 /** A memory grows by at least this much; pages that are not touched take no room. */
@@ -40,7 +40,7 @@ export class Bank {
     const base = Number(instantiate(module, this.memory, 0).__heap_base.value);
     this.heap = new Heap(base, bytes);
     this.control = this.allocate(control.bytes, 'the control block');
-    this.program = this.allocate(programCommands * commandBytes, 'the command buffer');
+    this.program = this.allocate(programBytes(programCommands), 'the command buffers');
     this.stacks = Array.from({ length: threads }, () => this.allocate(stackBytes, 'a stack') + stackBytes);
     this.kernels = instantiate(module, this.memory, this.stacks[0]!);
     this.baseBytes = this.heap.allocated;

@@ -171,10 +171,7 @@ export class Device {
   /** Runs what is enqueued. */
   flush(): void {
     const program = this.programs[this.pending]!;
-    const { length, single } = program;
-    if (length === 0) return;
-    program.clear();
-    this.threads.run(this.banks[this.pending]!, length, single);
+    if (program.length > 0) this.threads.run(this.banks[this.pending]!, program);
   }
 
   /** Runs what is enqueued, at a moment when no operation is half enqueued. */

@@ -6,9 +6,11 @@ export interface Kernels {
   readonly __stack_pointer: WebAssembly.Global;
   readonly __heap_base: WebAssembly.Global;
   /** Runs a program as one of `threads` threads; 0 when done, 1 when a thread was lost. */
-  run(control: bigint, program: bigint, commands: number, thread: number, threads: number): number;
+  run(control: bigint, program: bigint, thread: number, threads: number): number;
+  /** Waits until a program may be written anew; 1 when a thread was lost. */
+  await_program(control: bigint, program: bigint): number;
   wait_for_task(control: bigint, seen: number): number;
-  begin_task(control: bigint): void;
+  begin_task(control: bigint, task: number): void;
   uses_q8(format: number): number;
   q8_row_bytes(n: number): number;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
@@ -35,20 +37,28 @@ export const commands = {
   AttentionMerge: 15,
 } as const satisfies Record<string, number>;
 
-/** Mirrors `enum class Task` and the offsets of `struct Control` in kernels/program.h, in 32-bit words. */
+/** Mirrors `enum class Task` in kernels/program.h. */
 export const task = { Run: 0, Attach: 1, Leave: 2 } as const;
+
+/** Where the fields of `struct Control` in kernels/program.h lie, in 32-bit words. */
 export const control = {
-  bytes: 448,
-  generation: 16,
-  failed: 48,
-  task: 65,
-  bank: 66,
-  commands: 67,
-  attached: 81,
+  bytes: 320,
+  failed: 16,
+  task: 32,
+  attached: 49,
   /** In 64-bit words. */
-  weightBytes: 48,
-  multiplyAdds: 49,
+  weightBytes: 32,
+  multiplyAdds: 33,
 } as const;
+
+/** A task as the control block holds it: a number that no other recent task has, and what is to do. */
+export const packTask = (number: number, what: number, bank = 0, program = 0): number =>
+  (number << 12) | (bank << 4) | (program << 2) | what;
+export const unpackTask = (word: number): { what: number; bank: number; program: number } => ({
+  what: word & 3,
+  bank: (word >> 4) & 255,
+  program: (word >> 2) & 3,
+});
 
 const url = new URL('../../../dist/kernels/kernels.wasm', import.meta.url);
 let compiled: Promise<WebAssembly.Module> | undefined;

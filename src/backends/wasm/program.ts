@@ -2,14 +2,26 @@
 import type { Bank } from './bank.ts';
 import type { commands } from './kernels.ts';
 
-/** Mirrors `struct Command` in kernels/program.h. */
-export const commandBytes = 192;
-const ticketWord = 0;
-const kindWord = 16;
-const flagsWord = 17;
-const argumentsDouble = 9;
+// Mirrors `struct Program` and `struct Command` in kernels/program.h; words are of 32 bits.
+const headerBytes = 64;
+const commandBytes = 192;
 const mostArguments = 15;
-const flag = { barrier: 1, single: 2 } as const;
+const header = { gate: 0, length: 1 } as const;
+const word = { ticket: 0, gate: 1, taken: 2, kind: 16, flags: 17 } as const;
+const argumentsDouble = 9;
+const gateShut = 1 << 30;
+const flagWait = 1;
+const groupShift = 8;
+
+/** Programs of a bank that take turns, so that a thread that is late can leave the last one while the next is written. */
+const turns = 2;
+
+/** Bytes that a bank's programs of `capacity` commands take together. */
+export const programBytes = (capacity: number): number => turns * (headerBytes + capacity * commandBytes);
+
+/** Where they lie, when the first one lies at `start`. */
+export const programAddresses = (start: number, capacity: number): readonly number[] =>
+  Array.from({ length: turns }, (_, turn) => start + turn * (headerBytes + capacity * commandBytes));
 
 /** Bytes [start, end) of a bank; a cache is named by a range below zero. */
 export interface Range {
@@ -29,67 +41,119 @@ export interface CommandSpec {
 }
 
 /**
- * Commands that touch nothing in common run without a barrier between them: a fast thread goes on to the next while a slow one
- * finishes the last. Commands marked `single` all run on one thread, in order, and so wait for each other without a barrier.
+ * Commands that touch nothing in common run without waiting for each other. Commands marked `single` that follow each other form
+ * a group that one thread does in order.
  */
 export class Program {
+  /** Commands written. */
   length = 0;
-  /** Every command is `single`: no other thread is needed. */
-  single = true;
+  /** Which of the bank's programs is being written. */
+  turn = 0;
+  private readonly bank: Bank;
+  private readonly addresses: readonly number[];
+  private readonly capacity: number;
   private readonly words: Int32Array;
   private readonly doubles: Float64Array;
-  private readonly capacity: number;
-  // What was touched since the last barrier, by all threads and by thread 0 alone.
-  private readonly teamReads: Range[] = [];
-  private readonly teamWrites: Range[] = [];
-  private readonly singleReads: Range[] = [];
-  private readonly singleWrites: Range[] = [];
+  /** The first command of the group that the last command belongs to, or −1. */
+  private group = -1;
+  private groupOnly = true;
+  // What was touched since the last wait: by the group under way, and by all before it.
+  private readonly reads: Range[] = [];
+  private readonly writes: Range[] = [];
+  private readonly groupReads: Range[] = [];
+  private readonly groupWrites: Range[] = [];
 
   constructor(bank: Bank, capacity: number) {
-    this.words = bank.integers(bank.program, (capacity * commandBytes) / 4);
-    this.doubles = bank.doubles(bank.program, (capacity * commandBytes) / 8);
+    this.bank = bank;
     this.capacity = capacity;
+    this.addresses = programAddresses(bank.program, capacity);
+    const bytes = programBytes(capacity);
+    this.words = bank.integers(bank.program, bytes / 4);
+    this.doubles = bank.doubles(bank.program, bytes / 8);
+    for (const address of this.addresses) this.words[(address - bank.program) / 4 + header.gate] = gateShut;
   }
 
   get full(): boolean {
     return this.length === this.capacity;
   }
 
-  add(spec: CommandSpec): void {
-    const { reads, writes, single = false } = spec;
-    const barrier =
-      touches(writes, this.teamReads) ||
-      touches(writes, this.teamWrites) ||
-      touches(reads, this.teamWrites) ||
-      (!single &&
-        (touches(writes, this.singleReads) || touches(writes, this.singleWrites) || touches(reads, this.singleWrites)));
-    if (barrier) this.forget();
-    if (!single) this.single = false;
-    (single ? this.singleReads : this.teamReads).push(...reads);
-    (single ? this.singleWrites : this.teamWrites).push(...writes);
-    if (spec.arguments.length > mostArguments) throw new Error(`Command ${spec.kind} has too many arguments.`);
-    const word = (this.length * commandBytes) / 4;
-    this.words[word + ticketWord] = 0;
-    this.words[word + kindWord] = spec.kind;
-    this.words[word + flagsWord] = (barrier ? flag.barrier : 0) | (single ? flag.single : 0);
-    const double = (this.length * commandBytes) / 8 + argumentsDouble;
-    for (let i = 0; i < spec.arguments.length; i++) this.doubles[double + i] = spec.arguments[i]!;
+  /** Every command is `single`: one thread is enough. */
+  get single(): boolean {
+    return this.groupOnly;
+  }
+
+  /** Where the program lies that is being written. */
+  get address(): number {
+    return this.addresses[this.turn]!;
+  }
+
+  add({ kind, arguments: values, reads, writes, single = false }: CommandSpec): void {
+    if (values.length > mostArguments) throw new Error(`Command ${kind} has too many arguments.`);
+    let wait = touches(writes, this.reads) || touches(writes, this.writes) || touches(reads, this.writes);
+    const joins = single && this.group >= 0 && !wait;
+    if (!joins) {
+      wait ||=
+        touches(writes, this.groupReads) || touches(writes, this.groupWrites) || touches(reads, this.groupWrites);
+      if (wait) this.forget();
+      else this.closeGroup();
+      this.group = single ? this.length : -1;
+    }
+    push(single ? this.groupReads : this.reads, reads);
+    push(single ? this.groupWrites : this.writes, writes);
+    if (!single) this.groupOnly = false;
+
+    const { words, doubles } = this;
+    const start = this.commandAt(this.length);
+    words[start + word.ticket] = 0;
+    words[start + word.gate] = joins ? gateShut : 0;
+    words[start + word.taken] = 0;
+    words[start + word.kind] = kind;
+    words[start + word.flags] = (wait ? flagWait : 0) | (single && !joins ? 1 << groupShift : 0);
+    if (joins) words[this.commandAt(this.group) + word.flags]! += 1 << groupShift;
+    const double = start / 2 + argumentsDouble;
+    for (let i = 0; i < values.length; i++) doubles[double + i] = values[i]!;
     this.length++;
   }
 
-  /** Begins a new program. */
-  clear(): void {
+  /** Opens the program for threads to come in. Nothing may be added until `next`. */
+  open(): void {
+    const at = (this.address - this.bank.program) / 4;
+    this.words[at + header.length] = this.length;
+    // Not a plain 0: a thread that was late may just be counting itself in and out.
+    Atomics.and(this.words, at + header.gate, ~gateShut);
+  }
+
+  /** After a program has run: goes on to the next one, which is empty. Who calls waits until no thread is inside that. */
+  next(): void {
+    this.turn = (this.turn + 1) % turns;
     this.length = 0;
-    this.single = true;
+    this.group = -1;
+    this.groupOnly = true;
     this.forget();
   }
 
-  private forget(): void {
-    this.teamReads.length = 0;
-    this.teamWrites.length = 0;
-    this.singleReads.length = 0;
-    this.singleWrites.length = 0;
+  /** Index of a command's first word. */
+  private commandAt(index: number): number {
+    return (this.address - this.bank.program + headerBytes + index * commandBytes) / 4;
   }
+
+  private closeGroup(): void {
+    push(this.reads, this.groupReads);
+    push(this.writes, this.groupWrites);
+    this.groupReads.length = 0;
+    this.groupWrites.length = 0;
+  }
+
+  private forget(): void {
+    this.reads.length = 0;
+    this.writes.length = 0;
+    this.groupReads.length = 0;
+    this.groupWrites.length = 0;
+  }
+}
+
+function push(onto: Range[], ranges: readonly Range[]): void {
+  for (const range of ranges) onto.push(range);
 }
 
 function touches(ranges: readonly Range[], earlier: readonly Range[]): boolean {

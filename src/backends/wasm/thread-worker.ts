@@ -1,6 +1,6 @@
 // One compute thread: a loop in which it sleeps until a task begins. It never returns to its event loop.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { control, instantiate, type Kernels, task } from './kernels.ts';
+import { control, instantiate, type Kernels, task, unpackTask } from './kernels.ts';
 import { abandon, type SharedBank, type WorkerStart } from './threads.ts';
 
 const { module, thread, threads, bank: first, port } = workerData as WorkerStart;
@@ -23,11 +23,11 @@ port.close();
 function loop(): void {
   for (let seen = 0; ; ) {
     seen = banks[0]!.kernels.wait_for_task(BigInt(first.control), seen);
-    switch (words[control.task]) {
+    const { what, bank, program } = unpackTask(seen);
+    switch (what) {
       case task.Run: {
-        const { shared, kernels } = banks[words[control.bank]!]!;
-        const count = words[control.commands]!;
-        const status = kernels.run(BigInt(shared.control), BigInt(shared.program), count, thread, threads);
+        const { shared, kernels } = banks[bank]!;
+        const status = kernels.run(BigInt(shared.control), BigInt(shared.programs[program]!), thread, threads);
         if (status !== 0) return;
         break;
       }

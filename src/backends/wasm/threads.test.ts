@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
+import { seededRandom } from '../reference/random.ts';
 import { Bank, programCommands } from './bank.ts';
 import { commands, loadKernels } from './kernels.ts';
 import { Program } from './program.ts';
@@ -34,10 +35,32 @@ test('a chain of dependent commands on three threads waits where it must', async
   const [a, b] = [bank.allocate(4 * count, 'a'), bank.allocate(4 * count, 'b')];
   bank.floats(a, count).fill(0.25);
   for (let i = 0; i < 400; i++) program.add(i % 2 === 0 ? sigmoidOf(a, b, count) : sigmoidOf(b, a, count));
-  threads.run(bank, program.length, false);
+  threads.run(bank, program);
   let expected = 0.25;
   for (let i = 0; i < 400; i++) expected = 1 / (1 + Math.exp(-expected));
   for (const value of bank.floats(a, count)) if (!(Math.abs(value - expected) < 1e-6)) expect(value).toBe(expected);
+  await threads.dispose();
+});
+
+test('groups for one thread and commands for all wait for each other, program after program', async () => {
+  const { bank, threads, program } = await team(3);
+  const count = 3000;
+  const [a, b, c] = [bank.allocate(4 * count, 'a'), bank.allocate(4 * count, 'b'), bank.allocate(4 * count, 'c')];
+  const random = seededRandom(3);
+  for (let round = 0; round < 200; round++) {
+    const expected = new Map([a, b, c].map((at, i) => [at, i / 4]));
+    for (const [at, value] of expected) bank.floats(at, count).fill(value);
+    for (let i = 0; i < 30; i++) {
+      const pick = (): number => [a, b, c][Math.floor(random() * 3)]!;
+      const [x, y] = [pick(), pick()];
+      if (x === y) continue;
+      program.add({ ...sigmoidOf(x, y, count), single: random() < 0.5 });
+      expected.set(y, 1 / (1 + Math.exp(-expected.get(x)!)));
+    }
+    threads.run(bank, program);
+    for (const [at, value] of expected)
+      for (const got of bank.floats(at, count)) if (!(Math.abs(got - value) < 1e-6)) expect(got).toBe(value);
+  }
   await threads.dispose();
 });
 
@@ -50,37 +73,36 @@ test('a bank that comes later is known to every thread', async () => {
   const [a, b] = [second.allocate(4 * count, 'a'), second.allocate(4 * count, 'b')];
   second.floats(a, count).fill(0);
   program.add(sigmoidOf(a, b, count));
-  threads.run(second, 1, false);
+  threads.run(second, program);
   expect(second.floats(b, count).every(value => value === 0.5)).toBe(true);
   expect(bank.index).toBe(0);
   await threads.dispose();
 });
 
 test('a command that traps is an error, then and ever after', async () => {
-  const { bank, threads, workers } = await team(2);
-  const words = bank.integers(bank.program, 18);
-  words[16] = 99; // no such command
-  expect(() => threads.run(bank, 1, false)).toThrow(/compute thread was lost: .*unreachable/i);
-  expect(() => threads.run(bank, 1, false)).toThrow(/compute thread was lost/);
+  const { bank, threads, workers, program } = await team(2);
+  program.add({ ...sigmoidOf(0, 0, 0), kind: 99 as typeof commands.Sigmoid }); // no such command
+  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost: .*unreachable/i);
+  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost/);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1]);
 });
 
 test('a worker that dies is an error and no hang', async () => {
-  const { bank, threads, workers } = await team(3);
+  const { bank, threads, workers, program } = await team(3);
   const exit = once(workers[0]!, 'exit');
   await workers[0]!.terminate();
   await exit;
-  expect(() => threads.run(bank, 0, false)).toThrow(/compute thread was lost: it ended with code 1/);
+  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost: it ended with code 1/);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
 });
 
 test('dispose leaves no thread, twice is once, and use after it is an error', async () => {
-  const { threads, bank, workers } = await team(3);
+  const { threads, bank, workers, program } = await team(3);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
-  expect(() => threads.run(bank, 0, false)).toThrow(/disposed/);
+  expect(() => threads.run(bank, program)).toThrow(/disposed/);
   const k = await createWasmBackend({ threads: 2 });
   await k[Symbol.asyncDispose]();
   await k[Symbol.asyncDispose]();

@@ -1,14 +1,16 @@
 // The threads beside the caller's: they sleep until a program is there, run their share of it, and sleep again.
 import { once } from 'node:events';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import type { Bank } from './bank.ts';
-import { control, task } from './kernels.ts';
+import { type Bank, programCommands } from './bank.ts';
+import { control, packTask, task } from './kernels.ts';
+import { type Program, programAddresses } from './program.ts';
 
 /** What a worker needs to know of a bank. */
 export interface SharedBank {
   readonly memory: WebAssembly.Memory;
   readonly control: number;
-  readonly program: number;
+  /** Addresses of its programs. */
+  readonly programs: readonly number[];
   readonly stackEnd: number;
 }
 
@@ -30,6 +32,7 @@ export class Threads {
   private readonly banks: Bank[] = [];
   private readonly workers: { worker: Worker; port: MessagePort; exited: Promise<unknown> }[] = [];
   private leaving = false;
+  private begun = 0;
   private failure: Error | undefined;
 
   private constructor(count: number) {
@@ -58,7 +61,7 @@ export class Threads {
     const words = first.integers(first.control, control.bytes / 4);
     Atomics.store(words, control.attached, 0);
     for (const [i, { port }] of this.workers.entries()) port.postMessage(shared(bank, i + 1));
-    this.begin(task.Attach, 0, 0);
+    this.begin(task.Attach);
     const deadline = performance.now() + patience;
     for (let done = 0; done < this.workers.length; done = Atomics.load(words, control.attached)) {
       if (Atomics.load(words, control.failed) !== 0 || performance.now() > deadline) throw this.fail(undefined);
@@ -66,14 +69,19 @@ export class Threads {
     }
   }
 
-  /** Runs the first `commands` commands of a bank's program, on all threads or `alone`, and returns when they are done. */
-  run(bank: Bank, commands: number, alone: boolean): void {
+  /** Runs a bank's program on all threads, or on one if that is enough, and returns when it is done and may be written anew. */
+  run(bank: Bank, program: Program): void {
     this.checkAlive();
-    const count = alone ? 1 : this.count;
-    if (count > 1) this.begin(task.Run, bank.index, commands);
+    const count = program.single ? 1 : this.count;
+    const { address, turn } = program;
+    program.open();
+    if (count > 1) this.begin(task.Run, bank.index, turn);
+    program.next();
     let status: number;
     try {
-      status = bank.kernels.run(BigInt(bank.control), BigInt(bank.program), commands, 0, count);
+      const { kernels } = bank;
+      status = kernels.run(BigInt(bank.control), BigInt(address), 0, count);
+      status ||= kernels.await_program(BigInt(bank.control), BigInt(program.address));
     } catch (error) {
       throw this.fail(error);
     }
@@ -83,7 +91,7 @@ export class Threads {
   /** Ends every worker; resolves when none is left. */
   async dispose(): Promise<void> {
     this.leaving = true;
-    if (this.workers.length > 0 && !this.failure) this.begin(task.Leave, 0, 0);
+    if (this.workers.length > 0 && !this.failure) this.begin(task.Leave);
     await Promise.all(
       this.workers.map(async ({ worker, port, exited }) => {
         const timer = setTimeout(() => worker.terminate(), this.failure ? 0 : patience);
@@ -108,13 +116,10 @@ export class Threads {
     worker.unref();
   }
 
-  private begin(what: number, bank: number, commands: number): void {
+  private begin(what: number, bank = 0, program = 0): void {
     const first = this.banks[0]!;
-    const words = first.integers(first.control, control.bytes / 4);
-    words[control.task] = what;
-    words[control.bank] = bank;
-    words[control.commands] = commands;
-    first.kernels.begin_task(BigInt(first.control));
+    this.begun++;
+    first.kernels.begin_task(BigInt(first.control), packTask(this.begun, what, bank, program));
   }
 
   private checkAlive(): void {
@@ -143,17 +148,16 @@ export class Threads {
   }
 }
 
-/** Wakes everybody who waits at this bank's barrier and tells them to leave. */
+/** Tells everybody at this bank to leave; who sleeps at a gate sees it within a second. */
 export function abandon(memory: WebAssembly.Memory, address: number): void {
   const words = new Int32Array(memory.buffer, address, control.bytes / 4);
   Atomics.store(words, control.failed, 1);
-  Atomics.notify(words, control.generation);
   Atomics.notify(words, control.attached);
 }
 
 const shared = (bank: Bank, thread: number): SharedBank => ({
   memory: bank.memory,
   control: bank.control,
-  program: bank.program,
+  programs: programAddresses(bank.program, programCommands),
   stackEnd: bank.stacks[thread]!,
 });

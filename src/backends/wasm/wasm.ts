@@ -63,8 +63,8 @@ class WasmBackend implements Backend {
   get counters(): Counters {
     const { banks } = this.device;
     if (banks.length > 0) {
-      const sum = (at: number) =>
-        banks.reduce((total, bank) => total + bank.doubles(bank.control, control.bytes / 8)[at]!, 0);
+      const sum = (at: number): number =>
+        banks.reduce((total, bank) => total + Number(new BigInt64Array(bank.memory.buffer, bank.control)[at]), 0);
       this.lastCounters = { weightBytes: sum(control.weightBytes), multiplyAdds: sum(control.multiplyAdds) };
     }
     return this.lastCounters;
