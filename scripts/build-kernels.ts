@@ -1,5 +1,9 @@
 // Compiles src/backends/kernels (freestanding C++) to dist/kernels/kernels.wasm with Clang from npm. Silent unless it fails.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { commands, Exit, runLLVM, type Tree } from '@yowasp/clang';
 
 const root = new URL('../', import.meta.url);
@@ -53,7 +57,7 @@ async function tool(name: 'clang' | 'wasm-ld', args: string[], files: Tree): Pro
     return (await commands[name](args, files, { stdout: keep, stderr: keep, decodeASCII: false })) ?? {};
   } catch (error) {
     if (!(error instanceof Exit)) throw error;
-    console.error(Buffer.concat(printed).toString().replaceAll('kernels/', 'src/backends/kernels/'));
+    writeSync(2, Buffer.concat(printed).toString().replaceAll('kernels/', 'src/backends/kernels/'));
     process.exit(1);
   }
 }
@@ -85,22 +89,42 @@ function cType(table: unknown, values: number[]): string {
   return `${signed ? '' : 'u'}int${bits}_t`;
 }
 
-await runLLVM(undefined, {}, { fetchProgress: () => {} }); // loads the toolchain, which would report that on the console
-const folder: Record<string, string> = { 'formats-tables.h': await tablesHeader() };
-for (const name of readdirSync(sources))
-  if (/\.(cpp|h)$/.test(name)) folder[name] = readFileSync(new URL(name, sources), 'utf8');
-
-const units = Object.keys(folder).filter(name => name.endsWith('.cpp'));
-const objects: Record<string, Uint8Array> = {};
-for (const name of units) {
-  const object = name.replace(/cpp$/, 'o');
-  const made = await tool('clang', [...compilerFlags, '-c', `kernels/${name}`, '-o', object], { kernels: folder });
-  objects[object] = made[object] as Uint8Array;
+/** Compiles one unit to an object file. */
+async function compile(unit: string, folder: Record<string, string>): Promise<Uint8Array> {
+  await runLLVM(undefined, {}, { fetchProgress: () => {} }); // loads the toolchain, which would report that on the console
+  const args = [...compilerFlags, '-c', `kernels/${unit}`, '-o', 'unit.o'];
+  return (await tool('clang', args, { kernels: folder }))['unit.o'] as Uint8Array;
 }
-const linked = await tool('wasm-ld', [...linkerFlags, ...Object.keys(objects), '-o', 'kernels.wasm'], objects);
 
-// Written aside and renamed, so that a reader never meets half a file.
-mkdirSync(new URL('./', output), { recursive: true });
-const aside = new URL(`kernels.wasm.${process.pid}`, output);
-writeFileSync(aside, linked['kernels.wasm'] as Uint8Array);
-renameSync(aside, output);
+async function build(): Promise<void> {
+  const folder: Record<string, string> = { 'formats-tables.h': await tablesHeader() };
+  for (const name of readdirSync(sources))
+    if (/\.(cpp|h)$/.test(name)) folder[name] = readFileSync(new URL(name, sources), 'utf8');
+
+  // The largest unit takes most of the time, so the small ones are compiled beside it.
+  const units = Object.keys(folder).filter(name => name.endsWith('.cpp'));
+  units.sort((a, b) => folder[b]!.length - folder[a]!.length);
+  const objects: Record<string, Uint8Array> = {};
+  const compileNext = async (): Promise<void> => {
+    for (let unit = units.shift(); unit !== undefined; unit = units.shift()) {
+      const worker = new Worker(new URL(import.meta.url), { workerData: { unit, folder } });
+      worker.once('exit', code => code !== 0 && process.exit(code));
+      const [object] = (await once(worker, 'message')) as [Uint8Array];
+      objects[unit.replace(/cpp$/, 'o')] = object;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, compileNext));
+
+  await runLLVM(undefined, {}, { fetchProgress: () => {} });
+  const names = Object.keys(objects).sort(); // the same sources make the same bytes
+  const linked = await tool('wasm-ld', [...linkerFlags, ...names, '-o', 'kernels.wasm'], objects);
+
+  // Written aside and renamed, so that a reader never meets half a file.
+  mkdirSync(new URL('./', output), { recursive: true });
+  const aside = new URL(`kernels.wasm.${process.pid}`, output);
+  writeFileSync(aside, linked['kernels.wasm'] as Uint8Array);
+  renameSync(aside, output);
+}
+
+if (isMainThread) await build();
+else parentPort!.postMessage(await compile(workerData.unit, workerData.folder));

@@ -24,6 +24,7 @@ export class Device {
   readonly banks: Bank[] = [];
   private readonly programs: Program[] = [];
   private readonly bankBytes: number;
+  private readonly sixteenBitsBelow: number;
   private threads!: Threads;
   private dotForm = 0;
   /** The bank whose program is being written. */
@@ -35,14 +36,20 @@ export class Device {
   private sharedInputs: SharedInput[] = [];
   private disposed = false;
 
-  private constructor(module: WebAssembly.Module, threadCount: number, bankBytes: number) {
+  private constructor(module: WebAssembly.Module, threadCount: number, bankBytes: number, sixteenBitsBelow: number) {
     this.module = module;
     this.threadCount = threadCount;
     this.bankBytes = bankBytes;
+    this.sixteenBitsBelow = sixteenBitsBelow;
   }
 
-  static async open(module: WebAssembly.Module, threads: number, bankBytes: number): Promise<Device> {
-    const device = new Device(module, threads, bankBytes);
+  static async open(
+    module: WebAssembly.Module,
+    threads: number,
+    bankBytes: number,
+    sixteenBitsBelow: number,
+  ): Promise<Device> {
+    const device = new Device(module, threads, bankBytes, sixteenBitsBelow);
     const bank = new Bank(0, module, bankBytes, threads);
     device.dotForm = fasterDot(bank);
     device.adopt(bank);
@@ -224,6 +231,7 @@ export class Device {
 
   private adopt(bank: Bank): Bank {
     bank.kernels.choose_dot(this.dotForm);
+    bank.kernels.choose_words(this.sixteenBitsBelow);
     this.banks.push(bank);
     this.programs.push(new Program(bank, programCommands));
     return bank;
@@ -252,7 +260,7 @@ function fasterDot({ kernels }: Bank): number {
 }
 
 function storageAt(bank: Bank, start: number, bytes: number): Storage {
-  return { bank, start, end: start + bytes, freed: false, copies: null, quantized: null };
+  return { bank, start, end: start + bytes, freed: false, copies: null, rounded: null };
 }
 
 function free({ bank, start, end }: Place): void {
@@ -264,7 +272,7 @@ function freeStorage(storage: Storage): void {
   storage.freed = true;
   free(storage);
   if (storage.copies) for (const copy of storage.copies) free(copy);
-  if (storage.quantized) for (const form of storage.quantized) free(form);
+  if (storage.rounded) for (const form of storage.rounded) free(form);
 }
 
 function equal(a: Int32Array, b: Int32Array): boolean {

@@ -11,8 +11,9 @@ export interface Kernels {
   await_program(control: bigint, program: bigint): number;
   wait_for_task(control: bigint, seen: number): number;
   begin_task(control: bigint, task: number): void;
-  uses_q8(format: number): number;
-  q8_row_bytes(n: number): number;
+  activation_bits(format: number, out: number, n: number): number;
+  rounded_row_bytes(bits: number, n: number): number;
+  choose_words(below: number): void;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
   measure_dot(form: number, iterations: number): void;
   choose_dot(form: number): void;

@@ -15,8 +15,8 @@ export interface Storage extends Place {
   freed: boolean;
   /** The bytes as they are, in other banks. */
   copies: Place[] | null;
-  /** Rows of this length, rounded to 8 bits. */
-  quantized: (Place & { readonly rowLength: number })[] | null;
+  /** Rows of this length, rounded to so many bits. */
+  rounded: (Place & { readonly rowLength: number; readonly bits: number })[] | null;
 }
 
 export class WasmTensor implements Tensor {

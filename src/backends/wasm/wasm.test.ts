@@ -161,6 +161,43 @@ describe('wasm', () => {
     expect(several.counters).toEqual(one.counters);
   });
 
+  test('weights past 4 GiB', async () => {
+    await using k = await createWasmBackend({ threads: 2 });
+    const before = process.memoryUsage().rss;
+    let asked = 0;
+    await k.upload('F32', [1152, 2 ** 20], async into => {
+      asked += into.length; // leaves the pages untouched, so that they take no room
+    });
+    expect(asked).toBe(4.5 * 2 ** 30);
+    const x = await uploadFloats(
+      k,
+      [1, 64],
+      Float32Array.from({ length: 64 }, (_, i) => i),
+    );
+    const w = await uploadFloats(
+      k,
+      [3, 64],
+      Float32Array.from({ length: 192 }, (_, i) => (i % 64 === i >> 6 ? 2 : 0)),
+    );
+    expect(await k.step(() => k.read(k.matmul(x, w)))).toEqual(Float32Array.of(0, 2, 4));
+    expect(k.memoryBytes).toBeGreaterThan(4.5 * 2 ** 30);
+    expect(process.memoryUsage().rss - before).toBeLessThan(100 * MiB);
+  });
+
+  test('exponentials are right to a millionth, from e⁻⁸⁰ to e⁸⁰', async () => {
+    await using k = await createWasmBackend({ threads: 1 });
+    const x = Float32Array.from({ length: 32001 }, (_, i) => (i - 16000) / 200);
+    const input = await uploadFloats(k, [x.length], x);
+    const got = await k.step(() => k.read(k.sigmoid(input)));
+    let worst = 0;
+    x.forEach((value, i) => {
+      const expected = 1 / (1 + Math.exp(-value));
+      worst = Math.max(worst, Math.abs(got[i]! - expected) / expected);
+    });
+    expect(worst).toBeLessThan(1e-6);
+    expect(got[16000]).toBe(0.5);
+  });
+
   test('a weight larger than a memory, and a memory that is full, are errors that say so', async () => {
     await using k = await createWasmBackend({ threads: 1, bankBytes: 8 * MiB });
     await expect(k.upload('F32', [2048, 1024], async () => {})).rejects.toThrow(/F32 \[2048,1024\].* larger than/);

@@ -18,6 +18,11 @@ export interface WasmOptions {
    * which only what is used takes room.
    */
   readonly bankBytes?: number;
+  /**
+   * Matrices of fewer weights than this multiply activations of 16 bits instead of 8; default 2²⁰. For measuring what rounding
+   * does: 0 rounds to 8 bits everywhere.
+   */
+  readonly sixteenBitsBelow?: number;
 }
 
 const mostThreads = 64;
@@ -36,14 +41,14 @@ export const availableThreads = (): number => Math.min(mostThreads, availablePar
  * @throws RangeError when an option is out of its range or memory cannot be reserved; Error when the kernels are not built.
  */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
-  const { threads = availableThreads(), bankBytes = largestBank } = options;
+  const { threads = availableThreads(), bankBytes = largestBank, sixteenBitsBelow = 2 ** 20 } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads)
     throw new RangeError(`threads must be a whole number from 1 to ${mostThreads}; got ${threads}.`);
   if (!Number.isInteger(bankBytes / 65536) || bankBytes < smallestBank || bankBytes > largestBank)
     throw new RangeError(
       `bankBytes must be a multiple of 65536 from ${smallestBank} to ${largestBank}; got ${bankBytes}.`,
     );
-  return new WasmBackend(await Device.open(await loadKernels(), threads, bankBytes));
+  return new WasmBackend(await Device.open(await loadKernels(), threads, bankBytes, sixteenBitsBelow));
 }
 
 class WasmBackend implements Backend {
@@ -383,17 +388,20 @@ class WasmBackend implements Backend {
   private productInput(bank: Bank, x: WasmTensor, w: WasmTensor): Place {
     const { storage, rows, rowLength } = x;
     const from = this.device.placeIn(bank, storage);
-    if (bank.kernels.uses_q8(formatOf(w)) === 0) return from;
-    const made = storage.quantized?.find(form => form.bank === bank && form.rowLength === rowLength);
+    const bits = bank.kernels.activation_bits(formatOf(w), w.shape.at(-2)!, rowLength);
+    if (bits === 32) return from;
+    const made = storage.rounded?.find(
+      form => form.bank === bank && form.rowLength === rowLength && form.bits === bits,
+    );
     if (made) return made;
-    const bytes = rows * bank.kernels.q8_row_bytes(rowLength);
+    const bytes = rows * bank.kernels.rounded_row_bytes(bits, rowLength);
     const start = bank.allocate(bytes, 'Rounded activations');
-    const place = { bank, start, end: start + bytes, rowLength };
-    storage.quantized ??= [];
-    storage.quantized.push(place);
+    const place = { bank, start, end: start + bytes, rowLength, bits };
+    storage.rounded ??= [];
+    storage.rounded.push(place);
     this.device.enqueue(bank, {
       kind: commands.Quantize,
-      arguments: [from.start, rows, rowLength, start],
+      arguments: [bits, from.start, rows, rowLength, start],
       reads: [from],
       writes: [place],
       single: x.size <= alone.plain,
