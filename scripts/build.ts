@@ -15,7 +15,7 @@ interface Step {
 const steps: Step[] = [
   {
     name: 'kernels',
-    inputs: ['src/backends/kernels/**/*.{cpp,h}', 'scripts/build-kernels.ts'],
+    inputs: ['src/backends/kernels/**/*.{cpp,h}', 'src/backends/formats-tables.ts', 'scripts/build-kernels.ts'],
     output: 'dist/kernels/kernels.wasm',
     command: 'node',
     args: ['scripts/build-kernels.ts'],

@@ -6,10 +6,10 @@ import { gaussian } from './reference/random.ts';
 /** What a backend promises beyond the interface; decides the bounds that its numbers must keep. */
 export interface Precision {
   /**
-   * 'q8': activations of products with quantized weights are rounded to int8 with one scale for 32 numbers (amax / 127).
+   * 'q8': activations of products with quantized weights are rounded to int8 with one scale for 32 numbers (amax / 127); 'q16': to 16 bits likewise (amax / 32767).
    * Products with F32, F16 and BF16 weights are float32 always.
    */
-  readonly activations: 'f32' | 'q8';
+  readonly activations: 'f32' | 'q16' | 'q8';
 }
 
 export interface BackendCase {

@@ -1,7 +1,7 @@
 // Products of stored matrices with rows of activations: the work is cut into pieces for the team and given to the kernels.
 #include "matmul.h"
 #include "matmul-float.h"
-#include "matmul-q8.h"
+#include "matmul-rounded.h"
 
 Constants constants = {
     .low_nibbles = splat8(15),
@@ -35,6 +35,8 @@ int rows_in_piece(size_t row_stride, int out, int threads) {
 
 /** Which lowering of the relaxed dot product is the faster here: see matmul.h. */
 bool wide_dot = false;
+/** See matmul.h. */
+int words_below = 2048;
 
 INLINE int take(Team team) { return __atomic_fetch_add(team.ticket, 1, __ATOMIC_RELAXED); }
 
@@ -80,13 +82,16 @@ INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kern
 
 template <class F>
 void quantized_piece(const Product& p, int from, int to) {
+  const bool words = p.in < words_below;
+  const RoundedRows x = {(const char*)p.x, (size_t)p.rows, words ? Form::words : wide_dot ? Form::bytes_wide : Form::bytes};
   multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
                       [&](const FourRows& w, const int* index, int count, f32x4* results, const uint8_t* ahead) __attribute__((always_inline)) {
-                        const Q8Rows x = {(const Q8Block*)p.x, (size_t)p.rows};
-                        if (count == 1 && ahead)
-                          results[0] = one_row<F>(w, p.in, x.blocks + index[0], x.rows, ahead);
+                        if (count > 1 || !ahead)
+                          many_rows<F>(w, p.in, x, index, count, results, ahead);
+                        else if (words)
+                          results[0] = one_row<F, Form::words>(w, p.in, (const BlockOf<Form::words>*)x.blocks + index[0], x.rows, ahead);
                         else
-                          many_rows<F>(w, p.in, x, index, count, results, wide_dot, ahead);
+                          results[0] = one_row<F, Form::bytes>(w, p.in, (const BlockOf<Form::bytes>*)x.blocks + index[0], x.rows, ahead);
                       });
 }
 
@@ -136,7 +141,9 @@ void convert(const uint8_t* row, int n, float* out) {
   for (int i = 0; i < n; i++) out[i] = F::one(row + (size_t)i * F::bytes);
 }
 
-Q8Block quantize(const float* x) {
+template <class Q>
+RoundedBlock<Q> quantize(const float* x) {
+  constexpr float limit = sizeof(Q) == 1 ? 127 : 32767;
   f32x4 values[8], largest = splat(0);
   for (int i = 0; i < 8; i++) {
     values[i] = load<f32x4>(x + 4 * i);
@@ -145,19 +152,19 @@ Q8Block quantize(const float* x) {
   largest = larger(largest, __builtin_shufflevector(largest, largest, 2, 3, 0, 1));
   largest = larger(largest, __builtin_shufflevector(largest, largest, 1, 0, 3, 2));
   const float most = largest[0];
-  Q8Block block = {};
+  RoundedBlock<Q> block = {};
   if (!(most <= 3.4028235e38f)) {
     block.scale = __builtin_nanf("");
     return block;
   }
-  if (most < 1e-36f) return block; // 127 / most must be finite, and so little adds nothing
-  block.scale = most / 127;
-  const f32x4 inverse = splat(127 / most);
+  if (most < 1e-33f) return block; // limit / most must be finite, and so little adds nothing
+  block.scale = most / limit;
+  const f32x4 inverse = splat(limit / most);
   i32x4 sums[2] = {};
   for (int i = 0; i < 8; i++) {
     const i32x4 q = round_to_int(values[i] * inverse);
     sums[i >> 2] += q;
-    for (int j = 0; j < 4; j++) block.q[4 * i + j] = (int8_t)q[j];
+    for (int j = 0; j < 4; j++) block.q[4 * i + j] = (Q)q[j];
   }
   const int low = (sums[0][0] + sums[0][1]) + (sums[0][2] + sums[0][3]);
   const int high = (sums[1][0] + sums[1][1]) + (sums[1][2] + sums[1][3]);
@@ -175,34 +182,43 @@ size_t row_bytes(int format, int n) {
   return bytes;
 }
 
-bool uses_q8(int format) {
-  return with_quantized_format(format, []<class F>() {});
+int activation_bits(int format, int in) {
+  return !with_quantized_format(format, []<class F>() {}) ? 32 : in < words_below ? 16 : 8;
 }
 
-size_t q8_row_bytes(int n) { return (size_t)(n / 32) * sizeof(Q8Block); }
+size_t rounded_row_bytes(int bits, int n) {
+  return (size_t)(n / 32) * block_bytes(bits == 16 ? Form::words : Form::bytes);
+}
+
+void choose_words(int below) { words_below = below; }
 
 void choose_dot(int form) { wide_dot = form; }
 
 void measure_dot(int form, int iterations) {
   constexpr int in = 256, rows = 16;
   static const uint8_t weights[in / 32 * FormatQ4_0::bytes] = {};
-  static const Q8Block activations[in / 32 * rows] = {};
+  static const BlockOf<Form::bytes> activations[in / 32 * rows] = {};
   static const int index[rows] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const FourRows w = {{weights, weights, weights, weights}};
-  const Q8Rows x = {activations, rows};
+  const RoundedRows x = {(const char*)activations, rows, form ? Form::bytes_wide : Form::bytes};
   f32x4 results[rows];
   for (int i = 0; i < iterations; i++)
-    many_rows<FormatQ4_0>(w, in, x, index, rows, results, form, nullptr);
+    many_rows<FormatQ4_0>(w, in, x, index, rows, results, nullptr);
   *(volatile float*)results = results[0][0]; // or nothing would be computed
 }
 
-EXPORT(quantize_rows) void quantize_rows(const float* x, int rows, int n, void* q8, Team team) {
+template <class Q>
+void quantize_team(const float* x, int rows, int n, RoundedBlock<Q>* blocks, Team team) {
   constexpr size_t piece = 32; // blocks
-  Q8Block* blocks = (Q8Block*)q8;
   const size_t row_blocks = (size_t)n / 32, all = (size_t)rows * row_blocks;
   for (size_t first = take(team) * piece; first < all; first = take(team) * piece)
     for (size_t i = first; i < first + piece && i < all; i++)
-      blocks[i % row_blocks * rows + i / row_blocks] = quantize(x + 32 * i);
+      blocks[i % row_blocks * rows + i / row_blocks] = quantize<Q>(x + 32 * i);
+}
+
+EXPORT(quantize_rows) void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Team team) {
+  if (bits == 16) return quantize_team(x, rows, n, (RoundedBlock<int16_t>*)rounded, team);
+  return quantize_team(x, rows, n, (RoundedBlock<int8_t>*)rounded, team);
 }
 
 EXPORT(matmul)

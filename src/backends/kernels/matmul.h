@@ -38,24 +38,31 @@ enum Format : int {
 /** Bytes of `n` stored numbers, a whole number of blocks; 0 for a format not in the list. */
 size_t row_bytes(int format, int n);
 
-/** Whether a product with this format takes activations as `quantize_rows` makes them (else: plain F32 rows). */
-bool uses_q8(int format);
+/**
+ * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as
+ * `quantize_rows` makes them. Long rows of quantized weights take 8 bits, which is fast. Rows of fewer than `choose_words`' number
+ * take 16, near exact at 1.6 times the arithmetic: small models have little arithmetic, and a rounding to 8 bits in each of
+ * their many layers shows in what they say.
+ */
+int activation_bits(int format, int in);
+/** Sets that number, 2048 at first; for measuring and testing. */
+void choose_words(int below);
 
 /**
- * Bytes of one row of `n` quantized activations, n a multiple of 32. `rows` rows take rows · q8_row_bytes(n) bytes, 16-byte
+ * Bytes of one row of `n` rounded activations, n a multiple of 32. `rows` rows take rows · rounded_row_bytes(bits, n) bytes, 16-byte
  * aligned. They are one thing: the blocks of all rows are interleaved, so neither a row nor a range of them can be cut out.
  */
-size_t q8_row_bytes(int n);
+size_t rounded_row_bytes(int bits, int n);
 
 /**
- * Team. Rounds x [rows, n] to 8 bits in blocks of 32, one scale each: one form for all quantized weight formats. The largest
- * magnitude of a block becomes 127; a block with an infinity or NaN makes every product with it NaN.
+ * Team. Rounds x [rows, n] to 8 or 16 bits in blocks of 32, one scale each: one form for all quantized weight formats. The largest
+ * magnitude of a block becomes 127 or 32767; a block with an infinity or NaN makes every product with it NaN.
  */
-void quantize_rows(const float* x, int rows, int n, void* q8, Team team);
+void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Team team);
 
 /**
- * Team. y [rows, out] = x · wᵀ, w [out, in] in `format` as in a file, any alignment. x is F32 [rows, in], or for a format that
- * `uses_q8`, what `quantize_rows(…, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
+ * Team. y [rows, out] = x · wᵀ, w [out, in] in `format` as in a file, any alignment. x is F32 [rows, in], or what
+ * `quantize_rows(activation_bits(format, in), …, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
  */
 void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team);
 

@@ -33,8 +33,16 @@ let seed = 1;
 beforeEach(() => {
   kernels = new RawKernels(memory);
   kernels.bytes(kernels.allocate(0), 1 << 20).fill(0xa5); // what is not written must show
+  roundTo(8);
   seed = 1;
 });
+
+/** Makes all matrices take activations of so many bits. */
+let activationBits = 8;
+function roundTo(bits: number): void {
+  activationBits = bits;
+  kernels.exports.choose_words(bits === 16 ? 2 ** 31 - 1 : 0);
+}
 
 /** Uniform in [0, 1): a linear congruential generator, so that a failure repeats. */
 function random(): number {
@@ -60,11 +68,12 @@ function randomWeights(dtype: DType, elements: number): Uint8Array {
 /** What `quantize_rows` means: the activations as the kernels see them. */
 function rounded(x: Float32Array): Float64Array {
   const out = new Float64Array(x.length);
+  const limit = activationBits === 16 ? 32767 : 127;
   for (let block = 0; block < x.length; block += 32) {
     let most = 0;
     for (let i = block; i < block + 32; i++) most = Math.max(most, Math.abs(x[i]!));
-    const scale = Math.fround(most / 127);
-    const inverse = Math.fround(127 / most);
+    const scale = Math.fround(most / limit);
+    const inverse = Math.fround(limit / most);
     for (let i = block; i < block + 32; i++) {
       const value = Math.fround(x[i]! * inverse);
       const down = Math.floor(value);
@@ -115,9 +124,11 @@ describe.each(dtypes)('%s', dtype => {
   const blockSize = formats[dtype].blockSize;
   const inner = blockSize === 256 ? 512 : 96;
 
-  test('row_bytes and uses_q8 agree with the table of formats', () => {
+  test('row_bytes and activation_bits agree with the table of formats', () => {
     expect(kernels.exports.row_bytes(idOf(dtype), 512)).toBe(byteLengthOf(dtype, 512));
-    expect(Boolean(kernels.exports.uses_q8(idOf(dtype)))).toBe(blockSize > 1);
+    kernels.exports.choose_words(2048);
+    const bits = (inner: number) => kernels.exports.activation_bits(idOf(dtype), inner);
+    expect([bits(1792), bits(2048), bits(16384)]).toEqual(blockSize > 1 ? [16, 8, 8] : [32, 32, 32]);
   });
 
   test('dequantize_row equals the reference', () => {
@@ -134,22 +145,26 @@ describe.each(dtypes)('%s', dtype => {
     });
   });
 
-  test('products are right, and a row does not depend on the rows beside it', () => {
-    for (const out of [1, 2, 3, 4, 5, 7, 16, 19, 37]) {
-      const weights = randomWeights(dtype, out * inner);
-      const w = upload(weights);
-      const decoded = dequantize(dtype, weights, out * inner);
-      for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70]) {
-        const x = vector(rows * inner);
-        const y = product(dtype, w, out, inner, x, rows);
-        expect(worst(y, decoded, blockSize > 1 ? rounded(x) : x, out, inner)).toBeLessThan(5e-7);
-        for (const row of new Set([0, rows >> 1, rows - 1])) {
-          const alone = product(dtype, w, out, inner, x.subarray(row * inner, (row + 1) * inner), 1);
-          expect(alone).toEqual(y.subarray(row * out, (row + 1) * out));
+  test.each(blockSize > 1 ? [8, 16] : [32])(
+    'products are right, and a row does not depend on the rows beside it: activations of %i bits',
+    bits => {
+      roundTo(bits);
+      for (const out of [1, 2, 3, 4, 5, 7, 16, 19, 37]) {
+        const weights = randomWeights(dtype, out * inner);
+        const w = upload(weights);
+        const decoded = dequantize(dtype, weights, out * inner);
+        for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 33, 70]) {
+          const x = vector(rows * inner);
+          const y = product(dtype, w, out, inner, x, rows);
+          expect(worst(y, decoded, blockSize > 1 ? rounded(x) : x, out, inner)).toBeLessThan(5e-7);
+          for (const row of new Set([0, rows >> 1, rows - 1])) {
+            const alone = product(dtype, w, out, inner, x.subarray(row * inner, (row + 1) * inner), 1);
+            expect(alone).toEqual(y.subarray(row * out, (row + 1) * out));
+          }
         }
       }
-    }
-  });
+    },
+  );
 
   test('the team changes nothing', () => {
     const [out, rows] = [101, 3];
@@ -249,8 +264,9 @@ describe.each(quantized)('%s at its ends', dtype => {
       new Float32Array(2 * inner).fill(-127),
       Float32Array.from({ length: 2 * inner }, (_, k) => (k & 1 ? 127 : -127)),
     ]) {
-      for (const form of [0, 1]) {
-        kernels.exports.choose_dot(form);
+      for (const form of [0, 1, 2]) {
+        kernels.exports.choose_dot(form % 2);
+        roundTo(form === 2 ? 16 : 8);
         for (const rows of [1, 2]) {
           const y = product(dtype, w, out, inner, x.subarray(0, rows * inner), rows);
           for (let o = 0; o < y.length; o++) {
@@ -292,11 +308,13 @@ describe.each(quantized)('%s at its ends', dtype => {
 test('activations: zeros, denormals and huge numbers', () => {
   const weights = randomWeights('Q4_0', 64);
   const w = upload(weights);
-  for (const size of [0, 1e-44, 1e-37, 1e-30, 1e30, 3e38]) {
-    const x = vector(64).map(value => Math.tanh(value) * size);
-    const y = product('Q4_0', w, 2, 32, x, 2);
-    expect(y.every(Number.isFinite)).toBe(true);
-    if (size >= 1e-30) expect(worst(y, dequantize('Q4_0', weights, 64), rounded(x), 2, 32)).toBeLessThan(1e-6);
-    else expect(y.every(value => Math.abs(value) <= 64 * size)).toBe(true);
-  }
+  for (const bits of [8, 16])
+    for (const size of [0, 1e-44, 1e-37, 1e-30, 1e30, 3e38]) {
+      roundTo(bits);
+      const x = vector(64).map(value => Math.tanh(value) * size);
+      const y = product('Q4_0', w, 2, 32, x, 2);
+      expect(y.every(Number.isFinite)).toBe(true);
+      if (size >= 1e-30) expect(worst(y, dequantize('Q4_0', weights, 64), rounded(x), 2, 32)).toBeLessThan(1e-6);
+      else expect(y.every(value => Math.abs(value) <= 64 * size)).toBe(true);
+    }
 });

@@ -104,9 +104,10 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       return embed(format, table, row_bytes, n, tokens, count, a.at<float>(), team);
     }
     case Kind::Quantize: {
+      const int bits = a.integer();
       const float* x = a.at<float>();
       const int rows = a.integer(), n = a.integer();
-      return quantize_rows(x, rows, n, a.at<void>(), team);
+      return quantize_rows(bits, x, rows, n, a.at<void>(), team);
     }
     case Kind::Matmul: {
       const int format = a.integer();
@@ -260,8 +261,9 @@ EXPORT("begin_task") void begin_task(Control* control, int task) {
 }
 
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }
-EXPORT("uses_q8") int format_uses_q8(int format) { return uses_q8(format); }
-EXPORT("q8_row_bytes") double quantized_row_bytes(int n) { return (double)q8_row_bytes(n); }
+EXPORT("activation_bits") int bits_of_activations(int format, int in) { return activation_bits(format, in); }
+EXPORT("rounded_row_bytes") double bytes_of_rounded_row(int bits, int n) { return (double)rounded_row_bytes(bits, n); }
+EXPORT("choose_words") void choose_words_below(int below) { choose_words(below); }
 EXPORT("expert_scratch_bytes") double scratch_bytes(int experts, int rows, int threads) {
   return (double)expert_scratch_bytes(experts, rows, threads);
 }

@@ -10,11 +10,12 @@ interface Exports {
   __stack_pointer: WebAssembly.Global;
   __heap_base: WebAssembly.Global;
   row_bytes(format: number, n: number): number;
-  uses_q8(format: number): number;
-  q8_row_bytes(n: number): number;
+  activation_bits(format: number, inner: number): number;
+  rounded_row_bytes(bits: number, n: number): number;
+  choose_words(below: number): void;
   choose_dot(form: number): void;
   measure_dot(form: number, iterations: number): void;
-  quantize_rows(x: bigint, rows: number, n: number, q8: bigint, team: bigint): void;
+  quantize_rows(bits: number, x: bigint, rows: number, n: number, rounded: bigint, team: bigint): void;
   matmul(format: number, w: bigint, out: number, inner: number, x: bigint, rows: number, y: bigint, team: bigint): void;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
   expert_matmul(
@@ -93,14 +94,15 @@ export class RawKernels {
     return Number(new BigInt64Array(this.memory.buffer, this.#team + 8, 1)[0]);
   }
 
-  /** [rows, inner] in the form that `matmul` takes for this weight format; returns its address. */
+  /** [rows, inner] in the form that `matmul` takes for this format; returns its address. */
   activations(dtype: DType, x: Float32Array, rows: number, inner: number): number {
     const address = this.allocate(4 * x.length);
     this.floats(address, x.length).set(x);
-    if (!this.exports.uses_q8(formats[dtype].ggmlType)) return address;
-    const q8 = this.allocate(rows * this.exports.q8_row_bytes(inner));
-    this.exports.quantize_rows(BigInt(address), rows, inner, BigInt(q8), this.newTeam());
-    return q8;
+    const bits = this.exports.activation_bits(formats[dtype].ggmlType, inner);
+    if (bits === 32) return address;
+    const rounded = this.allocate(rows * this.exports.rounded_row_bytes(bits, inner));
+    this.exports.quantize_rows(bits, BigInt(address), rows, inner, BigInt(rounded), this.newTeam());
+    return rounded;
   }
 }
 

@@ -11,7 +11,7 @@ export interface Kernels {
   await_program(control: bigint, program: bigint): number;
   wait_for_task(control: bigint, seen: number): number;
   begin_task(control: bigint, task: number): void;
-  activation_bits(format: number, out: number, n: number): number;
+  activation_bits(format: number, n: number): number;
   rounded_row_bytes(bits: number, n: number): number;
   choose_words(below: number): void;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;

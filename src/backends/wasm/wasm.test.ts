@@ -12,7 +12,11 @@ import { createWasmBackend } from './wasm.ts';
 
 const MiB = 2 ** 20;
 
-runBackendCases('wasm, 2 threads', () => createWasmBackend({ threads: 2 }), { precision: { activations: 'q8' } });
+// The cases' rows are short, and would nearly all take activations of 16 bits.
+runBackendCases('wasm, 2 threads', () => createWasmBackend({ threads: 2 }), { precision: { activations: 'q16' } });
+runBackendCases('wasm, 8 bits', () => createWasmBackend({ threads: 2, sixteenBitsBelow: 0 }), {
+  precision: { activations: 'q8' },
+});
 
 const dim = 64;
 const [heads, kvHeads, headDim] = [4, 2, 16];

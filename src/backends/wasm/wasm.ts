@@ -19,8 +19,8 @@ export interface WasmOptions {
    */
   readonly bankBytes?: number;
   /**
-   * Matrices of fewer weights than this multiply activations of 16 bits instead of 8; default 2²⁰. For measuring what rounding
-   * does: 0 rounds to 8 bits everywhere.
+   * Matrices whose rows are shorter than this multiply activations of 16 bits instead of 8; default 2048. For measuring what
+   * rounding does: 0 rounds to 8 bits everywhere.
    */
   readonly sixteenBitsBelow?: number;
 }
@@ -41,7 +41,7 @@ export const availableThreads = (): number => Math.min(mostThreads, availablePar
  * @throws RangeError when an option is out of its range or memory cannot be reserved; Error when the kernels are not built.
  */
 export async function createWasmBackend(options: WasmOptions = {}): Promise<Backend> {
-  const { threads = availableThreads(), bankBytes = largestBank, sixteenBitsBelow = 2 ** 20 } = options;
+  const { threads = availableThreads(), bankBytes = largestBank, sixteenBitsBelow = 2048 } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > mostThreads)
     throw new RangeError(`threads must be a whole number from 1 to ${mostThreads}; got ${threads}.`);
   if (!Number.isInteger(bankBytes / 65536) || bankBytes < smallestBank || bankBytes > largestBank)
@@ -388,7 +388,7 @@ class WasmBackend implements Backend {
   private productInput(bank: Bank, x: WasmTensor, w: WasmTensor): Place {
     const { storage, rows, rowLength } = x;
     const from = this.device.placeIn(bank, storage);
-    const bits = bank.kernels.activation_bits(formatOf(w), w.shape.at(-2)!, rowLength);
+    const bits = bank.kernels.activation_bits(formatOf(w), rowLength);
     if (bits === 32) return from;
     const made = storage.rounded?.find(
       form => form.bank === bank && form.rowLength === rowLength && form.bits === bits,

@@ -4,17 +4,36 @@
 #pragma once
 #include "formats.h"
 
+/** How activations are rounded and multiplied: as bytes, with sums of 16 or of 32 bits (see `measure_dot`), or as 16-bit words. */
+enum class Form { bytes, bytes_wide, words };
+
 /** 32 activations: scale · q, and the sums of q (of the first 16, the last 16, all), which minimums and offsets need. */
-struct Q8Block {
-  int8_t q[32];
+template <class Q>
+struct RoundedBlock {
+  Q q[32];
   float scale, low_sum, high_sum, sum;
 };
-static_assert(sizeof(Q8Block) == 48);
+
+template <Form form>
+struct BlockOfForm {
+  using type = RoundedBlock<int8_t>;
+};
+template <>
+struct BlockOfForm<Form::words> {
+  using type = RoundedBlock<int16_t>;
+};
+template <Form form>
+using BlockOf = typename BlockOfForm<form>::type;
+
+constexpr size_t block_bytes(Form form) {
+  return form == Form::words ? sizeof(BlockOf<Form::words>) : sizeof(BlockOf<Form::bytes>);
+}
 
 /** `blocks` holds the first block of all `rows`, then the second of all … */
-struct Q8Rows {
-  const Q8Block* blocks;
+struct RoundedRows {
+  const char* blocks;
   size_t rows;
+  Form form;
 };
 
 template <int lane>
@@ -75,13 +94,28 @@ INLINE i32x4 dots16(const u8x16* a, i8x16 x) {
     return add_across<largest_pair(largest)>(dot2(x, a[0]), dot2(x, a[1]), dot2(x, a[2]), dot2(x, a[3]));
 }
 
+/** Σ over 16 k of a row's weights times words: a · x. */
+INLINE i32x4 dot_words(u8x16 a, const int16_t* x) {
+  return dot2(load<i16x8>(x), widen_low((i8x16)a)) + dot2(load<i16x8>(x + 8), widen_high((i8x16)a));
+}
+
+/** The same as `dots` and `dots16`, of words. */
+INLINE i32x4 dots_words(const u8x16* a, const u8x16* b, const int16_t* x) {
+  i32x4 sums[4];
+  for (int r = 0; r < 4; r++) sums[r] = dot_words(a[r], x) + dot_words(b[r], x + 16);
+  return add_across(sums[0], sums[1], sums[2], sums[3]);
+}
+INLINE i32x4 dots16_words(const u8x16* a, const int16_t* x) {
+  return add_across(dot_words(a[0], x), dot_words(a[1], x), dot_words(a[2], x), dot_words(a[3], x));
+}
+
 /** F's offset in four lanes; from memory, for the reason given at `Constants`. */
 template <class F>
 INLINE f32x4 offset_of() {
   return F::offset == 0 ? splat(0) : constants.four * splat(F::offset / 4);
 }
 
-/** Σ (u − offset) · x = Σ u · x − offset · Σ x. Exact: all are integers below 2²⁴. */
+/** Σ (u − offset) · x = Σ u · x − offset · Σ x. Exact with bytes: all are integers below 2²⁴. */
 template <class F>
 INLINE f32x4 without_offset(i32x4 dot, f32x4 sum, f32x4 offset) {
   if constexpr (F::offset == 0) return to_float(dot);
@@ -89,20 +123,33 @@ INLINE f32x4 without_offset(i32x4 dot, f32x4 sum, f32x4 offset) {
 }
 
 /** result + four rows' products with one block of activations; a and b are their first and last 16 quants. */
-template <class F, bool wide>
+template <class F, Form form>
 INLINE f32x4 add_block(f32x4 result, const u8x16* a, const u8x16* b, const f32x4* scale, const f32x4* minimum, f32x4 offset,
-                       const Q8Block* x) {
-  const i8x16 low = load<i8x16>(x->q), high = load<i8x16>(x->q + 16);
+                       const BlockOf<form>* x) {
+  constexpr bool wide = form == Form::bytes_wide;
   const f32x4 numbers = load<f32x4>(&x->scale);
   f32x4 part;
   if constexpr (F::spans == 2) {
+    i32x4 low_dots, high_dots;
+    if constexpr (form == Form::words) {
+      low_dots = dots16_words(a, x->q);
+      high_dots = dots16_words(b, x->q + 16);
+    } else {
+      low_dots = dots16<F::largest, wide>(a, load<i8x16>(x->q));
+      high_dots = dots16<F::largest, wide>(b, load<i8x16>(x->q + 16));
+    }
     const f32x4 low_sum = splat_lane<1>(numbers), high_sum = splat_lane<2>(numbers);
-    part = scale[0] * without_offset<F>(dots16<F::largest, wide>(a, low), low_sum, offset);
-    part = madd(scale[1], without_offset<F>(dots16<F::largest, wide>(b, high), high_sum, offset), part);
+    part = scale[0] * without_offset<F>(low_dots, low_sum, offset);
+    part = madd(scale[1], without_offset<F>(high_dots, high_sum, offset), part);
     if constexpr (F::minimums) part = nmadd(minimum[1], high_sum, nmadd(minimum[0], low_sum, part));
   } else {
+    i32x4 all_dots;
+    if constexpr (form == Form::words)
+      all_dots = dots_words(a, b, x->q);
+    else
+      all_dots = dots<F::largest, wide>(a, b, load<i8x16>(x->q), load<i8x16>(x->q + 16));
     const f32x4 sum = splat_lane<3>(numbers);
-    part = scale[0] * without_offset<F>(dots<F::largest, wide>(a, b, low, high), sum, offset);
+    part = scale[0] * without_offset<F>(all_dots, sum, offset);
     if constexpr (F::minimums) part = nmadd(minimum[0], sum, part);
   }
   return madd(part, splat_lane<0>(numbers), result);
@@ -119,8 +166,8 @@ INLINE void touch_ahead(const uint8_t* ahead, size_t at) {
 }
 
 /** Four weight rows times one row of activations, whose blocks start at x and are `step` blocks apart. */
-template <class F>
-f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step, const uint8_t* ahead) {
+template <class F, Form form>
+f32x4 one_row(const FourRows& w, int in, const BlockOf<form>* x, size_t step, const uint8_t* ahead) {
   const Constants c = constants;
   const f32x4 offset = offset_of<F>();
   const FourRows rows = w;
@@ -137,7 +184,7 @@ f32x4 one_row(const FourRows& w, int in, const Q8Block* x, size_t step, const ui
         const int first = (turn * F::distinct + S) * F::spans;
         u8x16 a[4], b[4];
         for (int r = 0; r < 4; r++) F::template quants<S>(rows.row[r] + at, turn, a[r], b[r], c);
-        result = add_block<F, false>(result, a, b, scale + first, minimum + first, offset, x);
+        result = add_block<F, form>(result, a, b, scale + first, minimum + first, offset, x);
         x += step;
       });
   }
@@ -182,8 +229,8 @@ inline bool holds_minus_128(const Unpacked& u, int parts) {
 }
 
 /** results[i] += four rows' unpacked weights times row i of activations, whose blocks are at x + offsets[i]. */
-template <class F, bool wide>
-__attribute__((noinline)) void add_rows(const Unpacked& u, int parts, const Q8Rows& x, const Q8Block* blocks, const size_t* offsets, int count,
+template <class F, Form form>
+__attribute__((noinline)) void add_rows(const Unpacked& u, int parts, size_t rows, const char* blocks, const size_t* offsets, int count,
                      f32x4* results) {
   for (int s = 0; s < parts; s++) {
     u8x16 a[4], b[4];
@@ -199,37 +246,39 @@ __attribute__((noinline)) void add_rows(const Unpacked& u, int parts, const Q8Ro
     const f32x4 offset = offset_of<F>();
 #pragma clang loop unroll(disable)
     for (int i = 0; i < count; i++)
-      results[i] = add_block<F, wide>(results[i], a, b, scale, minimum, offset, (const Q8Block*)((const char*)blocks + offsets[i]));
-    blocks += x.rows;
+      results[i] = add_block<F, form>(results[i], a, b, scale, minimum, offset, (const BlockOf<form>*)(blocks + offsets[i]));
+    blocks += rows * sizeof(BlockOf<form>);
   }
 }
 
 /** Four weight rows times rows index[0] … index[count − 1] of x, count ≤ most_rows. */
 template <class F>
-void many_rows(const FourRows& w, int in, const Q8Rows& x, const int* index, int count, f32x4* results,
-               bool wide, const uint8_t* ahead) {
+void many_rows(const FourRows& w, int in, const RoundedRows& x, const int* index, int count, f32x4* results, const uint8_t* ahead) {
+  const size_t block = block_bytes(x.form);
   size_t offsets[most_rows];
   for (int i = 0; i < count; i++) {
-    offsets[i] = (size_t)index[i] * sizeof(Q8Block);
+    offsets[i] = (size_t)index[i] * block;
     results[i] = splat(0);
   }
   Unpacked u;
   constexpr int parts = F::elements / 32, blocks_at_once = 8 / parts;
   const int blocks = in / F::elements;
+  const bool wide = x.form == Form::bytes_wide;
   for (int first = 0; first < blocks; first += blocks_at_once) {
     const int now = blocks - first < blocks_at_once ? blocks - first : blocks_at_once;
     unpack<F>(w, first, now, u, ahead);
-    const Q8Block* at = x.blocks + (size_t)first * parts * x.rows;
+    const char* at = x.blocks + (size_t)first * parts * x.rows * block;
     using Kind = FormatKind<F::spans, F::largest, F::offset, F::minimums>;
+    auto add = add_rows<Kind, Form::words>;
     if constexpr (F::largest == signed_bytes) {
       using QuickKind = FormatKind<F::spans, signed_but_128, F::offset, F::minimums>;
-      const auto add = holds_minus_128(u, now * parts) ? add_rows<Kind, false>
-                       : wide                          ? add_rows<QuickKind, true>
-                                                       : add_rows<QuickKind, false>;
-      add(u, now * parts, x, at, offsets, count, results);
-    } else {
-      const auto add = wide ? add_rows<Kind, true> : add_rows<Kind, false>;
-      add(u, now * parts, x, at, offsets, count, results);
+      if (x.form != Form::words)
+        add = holds_minus_128(u, now * parts) ? add_rows<Kind, Form::bytes>
+              : wide                          ? add_rows<QuickKind, Form::bytes_wide>
+                                              : add_rows<QuickKind, Form::bytes>;
+    } else if (x.form != Form::words) {
+      add = wide ? add_rows<Kind, Form::bytes_wide> : add_rows<Kind, Form::bytes>;
     }
+    add(u, now * parts, x.rows, at, offsets, count, results);
   }
 }
