@@ -84,6 +84,8 @@ export interface Backend extends AsyncDisposable {
    * step around it.
    */
   step<T>(run: () => Promise<T>): Promise<T>;
+  /** Frees an activation before its step ends: neither it nor a reshaped form of it is used from now on. */
+  release(x: Tensor): void;
   createCache(shape: CacheShape): KVCache;
 
   /** Rows `tokens` of a [vocab, dim] table, any weight format: [T, dim]. */

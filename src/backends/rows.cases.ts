@@ -303,6 +303,30 @@ const elementCases: readonly BackendCase[] = [
     },
   },
   {
+    name: 'release: the bytes are free within the step, and what comes after is right',
+    run: async k => {
+      const x = Float32Array.from({ length: 4096 }, (_, i) => i % 17);
+      const input = await uploadFloats(k, [8, 512], x);
+      const before = k.memoryBytes;
+      await k.step(async () => {
+        let y = k.add(input, input);
+        const one = k.memoryBytes - before;
+        for (let i = 0; i < 20; i++) {
+          const last = y;
+          y = k.add(last, input);
+          k.release(last);
+        }
+        if (k.memoryBytes - before > one + 1024)
+          throw new Error(`20 sums hold ${k.memoryBytes - before} bytes, not ${one}.`);
+        expectSame(
+          await k.read(y),
+          x.map(value => 22 * value),
+          'a chain of sums',
+        );
+      });
+    },
+  },
+  {
     name: 'topK: largest first, the first index on ties, negative numbers too',
     run: async k => {
       const rows: readonly (readonly number[])[] = [

@@ -72,11 +72,15 @@ export interface Llama4 {
 export async function forward(k: Backend, m: Llama4, batch: Batch, cache: KVCache): Promise<Tensor> {
   const { normEps } = m.config;
   let h = k.embed(m.tokEmbeddings, batch.tokens); // [T, dim]
-  for (const layer of m.layers) h = await k.step(() => block(k, m.config, layer, h, batch, cache)); // [T, dim]
+  for (const layer of m.layers) {
+    const x = h;
+    h = await k.step(() => block(k, m.config, layer, x, batch, cache)); // [T, dim]
+    k.release(x);
+  }
   return linear(k, k.rmsNorm(k.gatherRows(h, batch.logitRows), m.norm, normEps), m.output); // [rows, vocab]
 }
 
-/** One layer. As a step of its own it leaves nothing behind but what it returns. */
+/** One layer. Each step leaves nothing behind but what it returns. */
 async function block(
   k: Backend,
   c: Llama4Config,
@@ -85,8 +89,12 @@ async function block(
   batch: Batch,
   cache: KVCache,
 ): Promise<Tensor> {
-  const h = k.add(x, attention(k, c, layer, k.rmsNorm(x, layer.attentionNorm, c.normEps), batch, cache)); // [T, dim]
-  return k.add(h, await feedForward(k, c, layer, k.rmsNorm(h, layer.ffnNorm, c.normEps))); // [T, dim]
+  const h = await k.step(async () => {
+    return k.add(x, attention(k, c, layer, k.rmsNorm(x, layer.attentionNorm, c.normEps), batch, cache)); // [T, dim]
+  });
+  return k.step(async () => {
+    return k.add(h, await feedForward(k, c, layer, k.rmsNorm(h, layer.ffnNorm, c.normEps))); // [T, dim]
+  });
 }
 
 function attention(k: Backend, c: Llama4Config, layer: Layer, x: Tensor, batch: Batch, cache: KVCache): Tensor {

@@ -107,6 +107,17 @@ class ReferenceBackend implements Backend {
     }
   }
 
+  release(x: Tensor): void {
+    const { storage } = this.own(x);
+    for (const made of this.steps) {
+      const index = made.indexOf(storage);
+      if (index < 0) continue;
+      made.splice(index, 1);
+      this.heldBytes -= storage.data?.byteLength ?? 0;
+      storage.data = null;
+    }
+  }
+
   createCache(shape: CacheShape): KVCache {
     this.checkLive();
     const cache = new ReferenceCache(

@@ -204,6 +204,11 @@ export class Device {
     }
   }
 
+  /** Frees an activation of a step under way; commands to come reuse the bytes in program order. */
+  release(storage: Storage): void {
+    for (const scope of this.scopes) if (scope.delete(storage)) freeStorage(storage);
+  }
+
   private endStep(scope: Set<Storage>, around: Set<Storage> | undefined, result: unknown): void {
     if (around && result instanceof WasmTensor && scope.delete(result.storage)) around.add(result.storage);
     try {

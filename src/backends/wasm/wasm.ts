@@ -127,6 +127,10 @@ class WasmBackend implements Backend {
     return this.device.step(run);
   }
 
+  release(x: Tensor): void {
+    this.device.release(this.own(x).storage);
+  }
+
   createCache(shape: CacheShape): KVCache {
     this.device.checkLive();
     const cache = new WasmCache(
