@@ -33,8 +33,13 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
   const opening = Promise.withResolvers<ModelInfo>();
   const abort = (): void => opening.reject(signal?.reason);
   const onMessage = (message: FromWorker): void => {
-    if (message.type === 'progress') onProgress?.(message.loadedBytes, message.totalBytes);
-    else if (message.type === 'opened') opening.resolve(message.info);
+    if (message.type === 'progress') {
+      try {
+        onProgress?.(message.loadedBytes, message.totalBytes);
+      } catch (error) {
+        opening.reject(error); // as a local engine does
+      }
+    } else if (message.type === 'opened') opening.resolve(message.info);
     else if (message.type === 'not-opened') opening.reject(fromWire(message.error));
   };
   const onError = (error: unknown): void => opening.reject(diedError(path, error));
@@ -170,11 +175,11 @@ class EngineClient implements Engine {
     };
     this.#pending.set(id, channel);
     this.#worker.ref();
-    this.#send(make(id));
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort, { once: true });
     let over = false;
     try {
+      this.#send(make(id)); // throws when an option is nothing that a thread can be sent
+      if (signal?.aborted) abort();
+      signal?.addEventListener('abort', abort, { once: true });
       for (;;) {
         const next = await channel.next();
         if (next.done) {

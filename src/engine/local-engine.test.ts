@@ -1,5 +1,8 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { WasmCache } from '../backends/wasm/cache.ts';
+import { Threads } from '../backends/wasm/threads.ts';
+import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, EngineOptions, GenerateOptions } from './types.ts';
@@ -249,6 +252,58 @@ describe('ends and failures', () => {
     await expect(engine.score([...tokensOf(2, 5), POISON, 8])).rejects.toThrow(/is NaN/);
     await using alone = await open({ backend, threads: 2 });
     expect((await healthy).tokens).toEqual((await collect(alone, tokensOf(1, 12), { maxTokens: 10 })).tokens);
+  });
+
+  test('a backend that fails in the middle: every request is told, none waits for ever, closing frees all', async () => {
+    const engine = await open({ backend: 'wasm', threads: 2, maxSequences: 2 });
+    const generation = engine.generate(tokensOf(5, 3));
+    await generation.next();
+    const lost = vi.spyOn(Threads.prototype, 'run').mockImplementation(() => {
+      throw new Error('out of luck');
+    });
+    try {
+      await expect(
+        (async () => {
+          while (!(await generation.next()).done);
+        })(),
+      ).rejects.toThrow('out of luck');
+      const told = [...[1, 2, 3].map(seed => collect(engine, tokensOf(seed, 8))), engine.score(tokensOf(4, 20))];
+      for (const result of await Promise.allSettled(told))
+        expect(result.status === 'rejected' && String(result.reason)).toMatch('out of luck');
+      await expect(collect(engine, tokensOf(1, 8))).rejects.toThrow('out of luck');
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+    } finally {
+      lost.mockRestore();
+    }
+    await Promise.all([engine[Symbol.asyncDispose](), engine[Symbol.asyncDispose]()]);
+  });
+
+  test('a cache that fails ends the engine, with a reason that names the file', async () => {
+    await using engine = await open({ backend: 'wasm', threads: 1, maxSequences: 1 });
+    const broken = vi.spyOn(WasmCache.prototype, 'truncate').mockImplementation(() => {
+      throw new Error('out of luck');
+    });
+    try {
+      const told = await Promise.allSettled([1, 2, 3].map(seed => collect(engine, tokensOf(seed, 8))));
+      for (const result of told)
+        expect(result.status === 'rejected' && String(result.reason)).toMatch(
+          /llama4\.gguf: .*no more \(out of luck\)\. Open it again/,
+        );
+    } finally {
+      broken.mockRestore();
+    }
+    await expect(engine.score([1, 2])).rejects.toThrow('out of luck');
+    await expect(engine.stats()).rejects.toThrow('out of luck');
+  });
+
+  test('a model larger than what is free is refused before it is read', async () => {
+    const limit = vi.spyOn(process, 'constrainedMemory').mockReturnValue(1);
+    try {
+      await expect(open()).rejects.toThrow(CheckpointError);
+      await expect(open()).rejects.toThrow(/llama4\.gguf: its weights take \d+\.\d GB of memory, and 0\.0 GB are free/);
+    } finally {
+      limit.mockRestore();
+    }
   });
 
   test('closing rejects what is under way and what comes after', async () => {

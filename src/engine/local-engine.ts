@@ -6,6 +6,7 @@ import { forward, type Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
 import { createChannel } from './channel.ts';
 import { logSoftmax } from './log-softmax.ts';
+import { checkMemory, freeMemory } from './memory.ts';
 import {
   type CheckedEngineOptions,
   checkEngineOptions,
@@ -36,6 +37,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const modelPlan = planModel(checkpoint);
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
+  checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
   const backend = await createBackend(checked);
   try {
     const model = await loadWeights(bound, backend, options);
@@ -88,12 +90,15 @@ class LocalEngine implements Engine {
   readonly #sequences;
   readonly #scratch;
   readonly #logitRows: number;
-  readonly #waiting: Task[] = [];
+  #waiting: Task[] = [];
   #running: Running[] = [];
   #looping: Promise<void> | null = null;
   /** Something changed since the loop last looked. */
   #woken = false;
   #closed = false;
+  #closing: Promise<void> | null = null;
+  /** Why nothing can be computed any more. */
+  #broken: Error | null = null;
   readonly #sums = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0 };
 
   constructor(backend: Backend, model: Llama4, cache: KVCache, info: ModelInfo) {
@@ -204,14 +209,24 @@ class LocalEngine implements Engine {
     };
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#closed) return;
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#closed = true;
-    for (const task of [...this.#waiting, ...this.#running.map(({ task }) => task)])
-      if (!task.ended) task.fail(closedError());
+    this.#failAll(closedError());
     await this.#looping;
-    this.#cache[Symbol.dispose]();
-    await this.#backend[Symbol.asyncDispose]();
+    try {
+      this.#cache[Symbol.dispose]();
+    } finally {
+      await this.#backend[Symbol.asyncDispose]();
+    }
+  }
+
+  #failAll(error: Error): void {
+    for (const task of [...this.#waiting, ...this.#running.map(({ task }) => task)]) if (!task.ended) task.fail(error);
   }
 
   get #bounds() {
@@ -220,6 +235,7 @@ class LocalEngine implements Engine {
 
   #checkOpen(): void {
     if (this.#closed) throw closedError();
+    if (this.#broken) throw this.#broken;
   }
 
   #enqueue(task: Task): void {
@@ -235,7 +251,13 @@ class LocalEngine implements Engine {
 
   #wake(): void {
     this.#woken = true;
-    this.#looping ??= this.#loop();
+    this.#looping ??= this.#loop().catch(error => {
+      // What the cache holds is unknown, and who is in the lists may be there by half: nobody is left waiting.
+      this.#broken = brokenError(this.info.path, error);
+      this.#failAll(this.#broken);
+      this.#waiting = [];
+      this.#running = [];
+    });
   }
 
   /** Passes, until there is nothing to do. Between them the event loop turns, so that aborts and new requests are heard. */
@@ -245,7 +267,7 @@ class LocalEngine implements Engine {
       await turn();
       this.#woken = false;
       this.#settle();
-    } while (!this.#closed && ((await this.#pass()) || this.#woken));
+    } while (!this.#closed && !this.#broken && ((await this.#pass()) || this.#woken));
     this.#looping = null;
   }
 
@@ -253,14 +275,13 @@ class LocalEngine implements Engine {
   #settle(): void {
     for (const { task, place } of this.#running) if (task.ended) this.#sequences.release(place);
     this.#running = this.#running.filter(({ task }) => !task.ended);
-    while (this.#waiting.length > 0) {
-      const task = this.#waiting[0]!;
-      if (!task.ended) {
-        const place = this.#sequences.take(task.tokens, task.firstRow);
-        if (!place) break;
-        task.admitted(place.tokens.length);
-        this.#running.push({ task, place, waited: 0 });
-      }
+    // Also behind one who waits long: many may come and give up meanwhile.
+    this.#waiting = this.#waiting.filter(task => !task.ended);
+    for (let task = this.#waiting[0]; task; task = this.#waiting[0]) {
+      const place = this.#sequences.take(task.tokens, task.firstRow);
+      if (!place) break;
+      task.admitted(place.tokens.length);
+      this.#running.push({ task, place, waited: 0 });
       this.#waiting.shift();
     }
   }
@@ -346,10 +367,8 @@ class LocalEngine implements Engine {
 
   /** A pass failed half way: what the cache holds of its sequences is unknown, so they end and their places begin anew. */
   #giveUp(failed: readonly Running[], error: unknown): void {
-    for (const { task, place } of failed) {
-      if (!task.ended) task.fail(error);
-      this.#sequences.discard(place);
-    }
+    for (const { task } of failed) if (!task.ended) task.fail(error);
+    for (const { place } of failed) this.#sequences.discard(place);
     this.#running = this.#running.filter(running => !failed.includes(running));
   }
 
@@ -361,6 +380,12 @@ class LocalEngine implements Engine {
     this.#sums.decodeMs += ms * share;
   }
 }
+
+const brokenError = (path: string, cause: unknown): Error =>
+  new Error(
+    `${path}: this engine can compute no more (${cause instanceof Error ? cause.message : String(cause)}). Open it again.`,
+    { cause },
+  );
 
 const closedError = (): Error => new Error('This engine is closed. Open another with openEngine.');
 

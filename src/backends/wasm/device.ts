@@ -57,9 +57,10 @@ export class Device {
     return device;
   }
 
-  /** @throws Error after dispose. */
+  /** @throws Error after dispose, and ever after a thread was lost: numbers computed since may be wrong. */
   checkLive(): void {
     if (this.disposed) throw new Error('This backend was disposed; make another with createWasmBackend.');
+    this.threads.checkAlive();
   }
 
   addBank(): Bank {
@@ -81,7 +82,7 @@ export class Device {
       bank = this.addBank();
       address = bank.allocateWeight(bytes, what)!;
     }
-    return storageAt(bank, address, bytes);
+    return storageAt(bank, address, bytes, true);
   }
 
   /** A tensor of the step under way (outside of a step it lives as long as the backend). */
@@ -178,7 +179,12 @@ export class Device {
   /** Runs what is enqueued. */
   flush(): void {
     const program = this.programs[this.pending]!;
-    if (program.length > 0) this.threads.run(this.banks[this.pending]!, program);
+    if (program.length === 0) return;
+    try {
+      this.threads.run(this.banks[this.pending]!, program);
+    } finally {
+      if (program.length > 0) program.next(); // a thread was lost earlier: what is freed from now on needs no commands to end
+    }
   }
 
   /** Runs what is enqueued, at a moment when no operation is half enqueued. */
@@ -204,9 +210,20 @@ export class Device {
     }
   }
 
-  /** Frees an activation of a step under way; commands to come reuse the bytes in program order. */
+  /** Frees an activation of a step under way, whose bytes commands to come reuse in program order, or an upload. */
   release(storage: Storage): void {
+    if (storage.uploaded) {
+      this.settle(); // commands do not name the weights they read
+      freeStorage(storage);
+    }
     for (const scope of this.scopes) if (scope.delete(storage)) freeStorage(storage);
+  }
+
+  /** Before an upload's bytes change: what is enqueued wants the old ones, and what was made of them is forgotten. */
+  beforeWrite(storage: Storage): void {
+    this.settle();
+    freeDerived(storage);
+    this.sharedInputs = this.sharedInputs.filter(({ owner }) => owner !== storage);
   }
 
   private endStep(scope: Set<Storage>, around: Set<Storage> | undefined, result: unknown): void {
@@ -264,8 +281,8 @@ function fasterDot({ kernels }: Bank): number {
   return best[1]! < best[0]! ? 1 : 0;
 }
 
-function storageAt(bank: Bank, start: number, bytes: number): Storage {
-  return { bank, start, end: start + bytes, freed: false, copies: null, rounded: null };
+function storageAt(bank: Bank, start: number, bytes: number, uploaded = false): Storage {
+  return { bank, start, end: start + bytes, uploaded, freed: false, copies: null, rounded: null };
 }
 
 function free({ bank, start, end }: Place): void {
@@ -275,9 +292,17 @@ function free({ bank, start, end }: Place): void {
 function freeStorage(storage: Storage): void {
   if (storage.freed) return;
   storage.freed = true;
-  free(storage);
-  if (storage.copies) for (const copy of storage.copies) free(copy);
-  if (storage.rounded) for (const form of storage.rounded) free(form);
+  if (storage.uploaded) storage.bank.freeWeight(storage.start, storage.end - storage.start);
+  else free(storage);
+  freeDerived(storage);
+}
+
+/** Frees what was made of a storage's bytes. */
+function freeDerived(storage: Storage): void {
+  for (const copy of storage.copies ?? []) free(copy);
+  for (const form of storage.rounded ?? []) free(form);
+  storage.copies = null;
+  storage.rounded = null;
 }
 
 function equal(a: Int32Array, b: Int32Array): boolean {

@@ -12,6 +12,8 @@ export interface Place {
 
 /** Bytes in a bank, and what was made of them. Reshaped tensors share a storage. */
 export interface Storage extends Place {
+  /** Uploaded: counts as a weight of its bank, and lives until it is released. */
+  readonly uploaded: boolean;
   freed: boolean;
   /** The bytes as they are, in other banks. */
   copies: Place[] | null;

@@ -122,7 +122,8 @@ export class Threads {
     first.kernels.begin_task(BigInt(first.control), packTask(this.begun, what, bank, program));
   }
 
-  private checkAlive(): void {
+  /** @throws Error after dispose, and ever after a thread was lost. */
+  checkAlive(): void {
     if (this.leaving) throw new Error('This backend was disposed; make another with createWasmBackend.');
     if (this.failure) throw this.failure;
   }

@@ -1,13 +1,14 @@
 // The WebAssembly backend runs the table of cases that every backend runs, and keeps laws of its own.
 import { readFileSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { DType } from '../../checkpoint/dtype.ts';
 import { runBackendCases } from '../backend.cases.ts';
 import type { Backend, Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
-import { gaussians, uploadBytes, uploadFloats } from '../comparison.cases.ts';
+import { gaussians, uploadBytes, uploadFloats, uploadIds } from '../comparison.cases.ts';
 import { randomBlocks } from '../reference/quantize.ts';
 import { seededRandom } from '../reference/random.ts';
 import { commands, control, task } from './kernels.ts';
+import { Threads } from './threads.ts';
 import { createWasmBackend } from './wasm.ts';
 
 const MiB = 2 ** 20;
@@ -223,6 +224,67 @@ describe('wasm', () => {
       await toy.forward(batchOf([[0, toy.cache.length(0), 100]]));
     }
     expect(k.memoryBytes).toBe(before);
+    toy.cache[Symbol.dispose]();
+    expect(toy.cache.bytes).toBe(0);
+  });
+
+  test('uploads are written and released again and again: the numbers follow, memory does not grow', async () => {
+    await using k = await createWasmBackend({ threads: 2 });
+    const random = seededRandom(9);
+    const x = gaussians(3 * 256, random);
+    const matrices = randomBlocks('Q4_0', 4 * 256 * 256, random, 0.1);
+    const weight = await uploadBytes(k, 'Q4_0', [4, 256, 256], matrices);
+    const product = async (input: Float32Array, ids: readonly number[]): Promise<Float32Array> => {
+      await using fresh = await createWasmBackend({ threads: 1 });
+      const [a, w, s] = [
+        await uploadFloats(fresh, [3, 256], input),
+        await uploadBytes(fresh, 'Q4_0', [4, 256, 256], matrices),
+        await uploadIds(fresh, ids),
+      ];
+      return fresh.step(() => fresh.read(fresh.expertMatmul(a, w, s)));
+    };
+    const input = await uploadFloats(k, [3, 256], x);
+    const kept = await uploadIds(k, [0, 0, 0]);
+    const put = (of: Float32Array | Int32Array) => async (into: Uint8Array, offset: number) =>
+      into.set(new Uint8Array(of.buffer, of.byteOffset + offset, into.length));
+    let before = 0;
+    for (let round = 0; round < 6; round++) {
+      const ids = [round % 4, (round + 1) % 4, -1];
+      x[0] = round;
+      await k.write(input, 0, put(x.subarray(0, 256)));
+      await k.write(kept, 1, put(Int32Array.of(ids[1]!)));
+      const slots = await uploadIds(k, ids);
+      const [all, one] = await k.step(async () => {
+        const y = k.expertMatmul(input, weight, slots);
+        k.release(slots); // while the product is still to run
+        const z = k.expertMatmul(input, weight, kept);
+        return [await k.read(y), await k.read(z)];
+      });
+      expect(bits(all!)).toEqual(bits(await product(x, ids)));
+      expect(bits(one!)).toEqual(bits(await product(x, [0, ids[1]!, 0])));
+      await expect(k.read(slots)).rejects.toThrow(/I32 \[3,1\] tensor was freed/);
+      if (round === 0) before = k.memoryBytes;
+    }
+    expect(k.memoryBytes).toBe(before);
+    await expect(k.write(kept, 3, put(Int32Array.of(0)))).rejects.toThrow(/Slot 3 cannot be written: .*\[3,1\]/);
+    await k.step(async () => {
+      await expect(k.write(k.sigmoid(input), 0, put(x))).rejects.toThrow(/an activation \[3,256\]/);
+    });
+  });
+
+  test('when a thread is lost nothing is computed or read any more, and everything can still be freed', async () => {
+    await using k = await createWasmBackend({ threads: 2 });
+    const toy = await Toy.make(k);
+    await toy.run(40, [40]);
+    const x = await uploadFloats(k, [2], Float32Array.of(1, 2));
+    const lost = vi.spyOn(Threads.prototype, 'run').mockImplementation(function (this: Threads) {
+      throw (this as unknown as { fail(cause: Error): Error }).fail(new Error('for a test'));
+    });
+    await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost: for a test/);
+    lost.mockRestore();
+    await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost/);
+    await expect(k.read(x)).rejects.toThrow(/compute thread was lost/);
+    expect(toy.cache.truncate(0, 0)).toBe(0);
     toy.cache[Symbol.dispose]();
     expect(toy.cache.bytes).toBe(0);
   });

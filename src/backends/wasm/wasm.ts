@@ -96,15 +96,13 @@ class WasmBackend implements Backend {
 
   async write(x: Tensor, index: number, fill: Fill): Promise<void> {
     const { dtype, shape, storage } = this.own(x);
-    if (shape.length !== 3 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
+    if (!storage.uploaded || shape.length < 2 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
       throw new RangeError(
-        `Slot ${index} cannot be written: the tensor is [${shape}], wanted is [n, out, in] with n > ${index}.`,
+        `Slot ${index} cannot be written: the tensor is ${storage.uploaded ? '' : 'an activation '}[${shape}], wanted is an uploaded [n, …] with n > ${index}.`,
       );
-    this.device.settle(); // commands that are enqueued want the old numbers
-    for (const copy of storage.copies ?? []) copy.bank.heap.free(copy.start, copy.end - copy.start);
-    storage.copies = null;
-    const bytes = byteLengthOf(dtype, shape[1]! * shape[2]!);
-    await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape[2]!), fill);
+    this.device.beforeWrite(storage);
+    const bytes = byteLengthOf(dtype, sizeOf(shape.slice(1)));
+    await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape.at(-1)!), fill);
   }
 
   async read(x: Tensor): Promise<Float32Array> {
@@ -427,7 +425,9 @@ class WasmBackend implements Backend {
     if (!(x instanceof WasmTensor) || !this.device.banks.includes(x.storage.bank))
       throw new TypeError(`This ${x.dtype} [${x.shape}] tensor was made by another backend.`);
     if (x.storage.freed)
-      throw new Error(`This ${x.dtype} [${x.shape}] tensor was freed when its step ended; read it inside the step.`);
+      throw new Error(
+        `This ${x.dtype} [${x.shape}] tensor was freed, by release or when its step ended; read it before.`,
+      );
     return x;
   }
 
