@@ -1,4 +1,4 @@
-// How a storage format looks to the kernels, and the formats' table.
+// How a storage format looks to the kernels, and what formats are taken apart with.
 //
 // A quantized format F is a struct that says how to take its blocks apart:
 //   elements, bytes   of one block; elements is a multiple of 32
@@ -13,15 +13,10 @@
 //   distinct          how many S there are, which differ in shifts; the rest is done by turns
 // The layouts are written down in src/backends/reference/blocks*.ts, from ggml-common.h (ggml-org/ggml).
 #pragma once
-#include "simd.h"
+#include "quantized-kernels.h"
 
 constexpr int signed_bytes = -128, signed_but_128 = -127;
 constexpr bool is_signed(int largest) { return largest < 0; }
-
-/** Four rows of a matrix, taken apart together. A matrix's last rows may stand in for missing ones. */
-struct FourRows {
-  const uint8_t* row[4];
-};
 
 /** The same four bytes of four rows. */
 INLINE u32x4 gather32(const FourRows& rows, size_t at) {
@@ -51,30 +46,4 @@ INLINE f32x4 field(u32x4 a, int shift) {
 /** Sixteen bytes, 255 where the bit is set and else 0: of the first two bytes' bits, or of the third's and fourth's. */
 INLINE u8x16 spread_bits(u8x16 bits, u8x16 which_bytes, const Constants& c) {
   return (u8x16)((lookup(bits, which_bytes) & c.bit_of_byte) == c.bit_of_byte);
-}
-
-#include "formats-32.h"
-#include "formats-256.h"
-#include "formats-lookup.h"
-
-/** Calls body.operator()<F>() for the quantized format with this id. False, and no call, for any other id. */
-template <class Body>
-INLINE bool with_quantized_format(int format, Body&& body) {
-  switch (format) {
-    case Q4_0: return body.template operator()<FormatQ4_0>(), true;
-    case Q4_1: return body.template operator()<FormatQ4_1>(), true;
-    case Q5_0: return body.template operator()<FormatQ5_0>(), true;
-    case Q5_1: return body.template operator()<FormatQ5_1>(), true;
-    case Q8_0: return body.template operator()<FormatQ8_0>(), true;
-    case Q2_K: return body.template operator()<FormatQ2_K>(), true;
-    case Q3_K: return body.template operator()<FormatQ3_K>(), true;
-    case Q4_K: return body.template operator()<FormatQ4_K>(), true;
-    case Q5_K: return body.template operator()<FormatQ5_K>(), true;
-    case Q6_K: return body.template operator()<FormatQ6_K>(), true;
-    case IQ4_NL: return body.template operator()<FormatIQ4_NL>(), true;
-    case IQ4_XS: return body.template operator()<FormatIQ4_XS>(), true;
-    case IQ3_S: return body.template operator()<FormatIQ3_S>(), true;
-    case IQ3_XXS: return body.template operator()<FormatIQ3_XXS>(), true;
-    default: return false;
-  }
 }

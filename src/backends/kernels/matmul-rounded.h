@@ -3,38 +3,7 @@
 // (`add_block`) is one function: both kernels give the same bits.
 #pragma once
 #include "formats.h"
-
-/** How activations are rounded and multiplied: as bytes, with sums of 16 or of 32 bits (see `measure_dot`), or as 16-bit words. */
-enum class Form { bytes, bytes_wide, words };
-
-/** 32 activations: scale · q, and the sums of q (of the first 16, the last 16, all), which minimums and offsets need. */
-template <class Q>
-struct RoundedBlock {
-  Q q[32];
-  float scale, low_sum, high_sum, sum;
-};
-
-template <Form form>
-struct BlockOfForm {
-  using type = RoundedBlock<int8_t>;
-};
-template <>
-struct BlockOfForm<Form::words> {
-  using type = RoundedBlock<int16_t>;
-};
-template <Form form>
-using BlockOf = typename BlockOfForm<form>::type;
-
-constexpr size_t block_bytes(Form form) {
-  return form == Form::words ? sizeof(BlockOf<Form::words>) : sizeof(BlockOf<Form::bytes>);
-}
-
-/** `blocks` holds the first block of all `rows`, then the second of all … */
-struct RoundedRows {
-  const char* blocks;
-  size_t rows;
-  Form form;
-};
+#include "quantized-kernels.h"
 
 template <int lane>
 INLINE f32x4 splat_lane(f32x4 a) {
@@ -47,6 +16,17 @@ struct FormatKind {
   static constexpr int spans = spans_, largest = largest_, offset = offset_;
   static constexpr bool minimums = minimums_;
 };
+
+/** What it must know for one form of activations; only 16-bit sums must know how large they become. */
+template <class F>
+using KindForBytes = FormatKind<F::spans, F::largest == signed_bytes ? signed_but_128 : F::largest, F::offset, F::minimums>;
+template <class F>
+using KindForWideBytes = FormatKind<F::spans, is_signed(F::largest) ? signed_but_128 : 0, F::offset, F::minimums>;
+template <class F>
+using KindForWords = FormatKind<F::spans, 0, F::offset, F::minimums>;
+/** Of signed bytes with −128 among them. */
+template <class F>
+using KindWith128 = FormatKind<F::spans, signed_bytes, F::offset, F::minimums>;
 
 /** Largest 16-bit sum of two products of an activation with a byte up to `largest`. */
 constexpr int largest_pair(int largest) { return 2 * 127 * largest; }
@@ -165,9 +145,10 @@ INLINE void touch_ahead(const uint8_t* ahead, size_t at) {
   for (int line = 0; line < lines; line++) touch(ahead + 4 * at + 4 * F::bytes / lines * line);
 }
 
-/** Four weight rows times one row of activations, whose blocks start at x and are `step` blocks apart. */
+/** See `QuantizedKernels`. */
 template <class F, Form form>
-f32x4 one_row(const FourRows& w, int in, const BlockOf<form>* x, size_t step, const uint8_t* ahead) {
+f32x4 one_row(const FourRows& w, int in, const void* first, size_t step, const uint8_t* ahead) {
+  const BlockOf<form>* x = (const BlockOf<form>*)first;
   const Constants c = constants;
   const f32x4 offset = offset_of<F>();
   const FourRows rows = w;
@@ -191,14 +172,9 @@ f32x4 one_row(const FourRows& w, int in, const BlockOf<form>* x, size_t step, co
   return result;
 }
 
-/** Four rows' next 256 weights (or what is left of them), taken apart. */
-struct Unpacked {
-  u8x16 a[8][4], b[8][4];
-  f32x4 scale[16], minimum[16];
-};
-
+/** See `QuantizedKernels`. */
 template <class F>
-__attribute__((noinline)) void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u, const uint8_t* ahead) {
+void unpack(const FourRows& w, int first_block, int blocks, Unpacked& u, const uint8_t* ahead) {
   const Constants c = constants;
   constexpr int parts = F::elements / 32;
 #pragma clang loop unroll(disable)
@@ -217,68 +193,28 @@ __attribute__((noinline)) void unpack(const FourRows& w, int first_block, int bl
   }
 }
 
-/** Most rows a pass over the weights serves: their part of a block must stay in the first-level cache. */
-constexpr int most_rows = 64;
+/** See `QuantizedKernels`; add-rows.cpp has those that there are. */
+template <class Kind, Form form>
+void add_rows(const Unpacked& u, int parts, size_t rows, const char* blocks, const size_t* offsets, int count, f32x4* results);
 
-/** Whether −128 is among the signed bytes of parts 0 … parts − 1. */
-inline bool holds_minus_128(const Unpacked& u, int parts) {
-  u8x16 found = {};
-  for (int s = 0; s < parts; s++)
-    for (int r = 0; r < 4; r++) found |= (u8x16)((u.a[s][r] == 128) | (u.b[s][r] == 128));
-  return any(found);
-}
-
-/** results[i] += four rows' unpacked weights times row i of activations, whose blocks are at x + offsets[i]. */
-template <class F, Form form>
-__attribute__((noinline)) void add_rows(const Unpacked& u, int parts, size_t rows, const char* blocks, const size_t* offsets, int count,
-                     f32x4* results) {
-  for (int s = 0; s < parts; s++) {
-    u8x16 a[4], b[4];
-    for (int r = 0; r < 4; r++) {
-      a[r] = u.a[s][r];
-      b[r] = u.b[s][r];
-    }
-    f32x4 scale[F::spans], minimum[F::spans];
-    for (int i = 0; i < F::spans; i++) {
-      scale[i] = u.scale[s * F::spans + i];
-      if constexpr (F::minimums) minimum[i] = u.minimum[s * F::spans + i];
-    }
-    const f32x4 offset = offset_of<F>();
-#pragma clang loop unroll(disable)
-    for (int i = 0; i < count; i++)
-      results[i] = add_block<F, form>(results[i], a, b, scale, minimum, offset, (const BlockOf<form>*)(blocks + offsets[i]));
-    blocks += rows * sizeof(BlockOf<form>);
-  }
-}
-
-/** Four weight rows times rows index[0] … index[count − 1] of x, count ≤ most_rows. */
+/** The kernels of format F. */
 template <class F>
-void many_rows(const FourRows& w, int in, const RoundedRows& x, const int* index, int count, f32x4* results, const uint8_t* ahead) {
-  const size_t block = block_bytes(x.form);
-  size_t offsets[most_rows];
-  for (int i = 0; i < count; i++) {
-    offsets[i] = (size_t)index[i] * block;
-    results[i] = splat(0);
-  }
-  Unpacked u;
-  constexpr int parts = F::elements / 32, blocks_at_once = 8 / parts;
-  const int blocks = in / F::elements;
-  const bool wide = x.form == Form::bytes_wide;
-  for (int first = 0; first < blocks; first += blocks_at_once) {
-    const int now = blocks - first < blocks_at_once ? blocks - first : blocks_at_once;
-    unpack<F>(w, first, now, u, ahead);
-    const char* at = x.blocks + (size_t)first * parts * x.rows * block;
-    using Kind = FormatKind<F::spans, F::largest, F::offset, F::minimums>;
-    auto add = add_rows<Kind, Form::words>;
-    if constexpr (F::largest == signed_bytes) {
-      using QuickKind = FormatKind<F::spans, signed_but_128, F::offset, F::minimums>;
-      if (x.form != Form::words)
-        add = holds_minus_128(u, now * parts) ? add_rows<Kind, Form::bytes>
-              : wide                          ? add_rows<QuickKind, Form::bytes_wide>
-                                              : add_rows<QuickKind, Form::bytes>;
-    } else if (x.form != Form::words) {
-      add = wide ? add_rows<Kind, Form::bytes_wide> : add_rows<Kind, Form::bytes>;
-    }
-    add(u, now * parts, x.rows, at, offsets, count, results);
-  }
+constexpr QuantizedKernels kernels_of() {
+  QuantizedKernels kernels = {
+      .elements = F::elements,
+      .bytes = F::bytes,
+      .spans = F::spans,
+      .offset = F::offset,
+      .is_signed = is_signed(F::largest),
+      .minimums = F::minimums,
+      .one_row_of_bytes = one_row<F, Form::bytes>,
+      .one_row_of_words = one_row<F, Form::words>,
+      .unpack = unpack<F>,
+      .add_bytes = add_rows<KindForBytes<F>, Form::bytes>,
+      .add_wide_bytes = add_rows<KindForWideBytes<F>, Form::bytes_wide>,
+      .add_words = add_rows<KindForWords<F>, Form::words>,
+      .add_with_128 = nullptr,
+  };
+  if constexpr (F::largest == signed_bytes) kernels.add_with_128 = add_rows<KindWith128<F>, Form::bytes>;
+  return kernels;
 }

@@ -1,7 +1,8 @@
 // Products of stored matrices with rows of activations: the work is cut into pieces for the team and given to the kernels.
 #include "matmul.h"
+#include "formats-tables.h"
 #include "matmul-float.h"
-#include "matmul-rounded.h"
+#include "quantized-kernels.h"
 
 Constants constants = {
     .low_nibbles = splat8(15),
@@ -40,8 +41,30 @@ int words_below = 2048;
 
 INLINE int take(Team team) { return __atomic_fetch_add(team.ticket, 1, __ATOMIC_RELAXED); }
 
+/** The kernels of a quantized format; null for any other. */
+const QuantizedKernels* quantized_kernels(int format) {
+  switch (format) {
+    case Q4_0: return &kernels_q4_0;
+    case Q4_1: return &kernels_q4_1;
+    case Q5_0: return &kernels_q5_0;
+    case Q5_1: return &kernels_q5_1;
+    case Q8_0: return &kernels_q8_0;
+    case Q2_K: return &kernels_q2_k;
+    case Q3_K: return &kernels_q3_k;
+    case Q4_K: return &kernels_q4_k;
+    case Q5_K: return &kernels_q5_k;
+    case Q6_K: return &kernels_q6_k;
+    case IQ4_NL: return &kernels_iq4_nl;
+    case IQ4_XS: return &kernels_iq4_xs;
+    case IQ3_S: return &kernels_iq3_s;
+    case IQ3_XXS: return &kernels_iq3_xxs;
+    default: return nullptr;
+  }
+}
+
 /** One product as the pieces see it: some rows of x (all, when index is null) with one matrix. */
 struct Product {
+  const QuantizedKernels* kernels;  // null for floats
   const uint8_t* w;
   int out, in;
   const void* x;
@@ -50,6 +73,40 @@ struct Product {
   int count;
   float* y;
 };
+
+/** Most rows a pass over the weights serves: their part of a block must stay in the first-level cache. */
+constexpr int most_rows = 64;
+
+/** Whether −128 is among the signed bytes of parts 0 … parts − 1. */
+bool holds_minus_128(const Unpacked& u, int parts) {
+  u8x16 found = {};
+  for (int s = 0; s < parts; s++)
+    for (int r = 0; r < 4; r++) found |= (u8x16)((u.a[s][r] == 128) | (u.b[s][r] == 128));
+  return any(found);
+}
+
+/** Four weight rows times rows index[0] … index[count − 1] of x, count ≤ most_rows. */
+void many_rows(const QuantizedKernels& kernels, const FourRows& w, int in, const RoundedRows& x, const int* index, int count,
+               f32x4* results, const uint8_t* ahead) {
+  const size_t block = block_bytes(x.form);
+  size_t offsets[most_rows];
+  for (int i = 0; i < count; i++) {
+    offsets[i] = (size_t)index[i] * block;
+    results[i] = splat(0);
+  }
+  QuantizedKernels::AddRows* const usual = x.form == Form::words        ? kernels.add_words
+                                           : x.form == Form::bytes_wide ? kernels.add_wide_bytes
+                                                                        : kernels.add_bytes;
+  const bool may_hold_128 = kernels.add_with_128 && x.form != Form::words;
+  const int parts = kernels.elements / 32, blocks_at_once = 8 / parts, blocks = in / kernels.elements;
+  Unpacked u;
+  for (int first = 0; first < blocks; first += blocks_at_once) {
+    const int now = blocks - first < blocks_at_once ? blocks - first : blocks_at_once;
+    kernels.unpack(w, first, now, u, ahead);
+    QuantizedKernels::AddRows* const add = may_hold_128 && holds_minus_128(u, now * parts) ? kernels.add_with_128 : usual;
+    add(u, now * parts, x.rows, x.blocks + (size_t)first * parts * x.rows * block, offsets, count, results);
+  }
+}
 
 INLINE void store_results(f32x4 results, float* y, int valid) {
   if (valid == 4) {
@@ -80,18 +137,19 @@ INLINE void multiply(const Product& p, size_t row_stride, int from, int to, Kern
   }
 }
 
-template <class F>
 void quantized_piece(const Product& p, int from, int to) {
+  const QuantizedKernels& kernels = *p.kernels;
   const bool words = p.in < words_below;
-  const RoundedRows x = {(const char*)p.x, (size_t)p.rows, words ? Form::words : wide_dot ? Form::bytes_wide : Form::bytes};
-  multiply<most_rows>(p, (size_t)(p.in / F::elements) * F::bytes, from, to,
+  const Form form = words ? Form::words : wide_dot ? Form::bytes_wide : Form::bytes;
+  const RoundedRows x = {(const char*)p.x, (size_t)p.rows, form};
+  QuantizedKernels::OneRow* const one_row = words ? kernels.one_row_of_words : kernels.one_row_of_bytes;
+  const size_t block = block_bytes(form);
+  multiply<most_rows>(p, (size_t)(p.in / kernels.elements) * kernels.bytes, from, to,
                       [&](const FourRows& w, const int* index, int count, f32x4* results, const uint8_t* ahead) __attribute__((always_inline)) {
                         if (count > 1 || !ahead)
-                          many_rows<F>(w, p.in, x, index, count, results, ahead);
-                        else if (words)
-                          results[0] = one_row<F, Form::words>(w, p.in, (const BlockOf<Form::words>*)x.blocks + index[0], x.rows, ahead);
+                          many_rows(kernels, w, p.in, x, index, count, results, ahead);
                         else
-                          results[0] = one_row<F, Form::bytes>(w, p.in, (const BlockOf<Form::bytes>*)x.blocks + index[0], x.rows, ahead);
+                          results[0] = one_row(w, p.in, x.blocks + index[0] * block, x.rows, ahead);
                       });
 }
 
@@ -109,29 +167,26 @@ void float_piece(const Product& p, int from, int to) {
 
 using Piece = void (*)(const Product&, int, int);
 
+/** Null for a format not in the list. */
 Piece piece_of(int format) {
   switch (format) {
     case F32: return float_piece<FormatF32>;
     case F16: return float_piece<FormatF16>;
     case BF16: return float_piece<FormatBF16>;
+    default: return quantized_kernels(format) ? quantized_piece : nullptr;
   }
-  Piece piece = nullptr;
-  with_quantized_format(format, [&]<class F>() { piece = quantized_piece<F>; });
-  return piece;
 }
 
-template <class F>
-void dequantize(const uint8_t* row, int n, float* out) {
+void dequantize(const QuantizedKernels& kernels, const uint8_t* row, int n, float* out) {
   const FourRows rows = {{row, row, row, row}};
   Unpacked u;
-  for (int block = 0; block < n / F::elements; block++) {
-    unpack<F>(rows, block, 1, u, nullptr);
-#pragma clang loop unroll(disable)
-    for (int i = 0; i < F::elements; i++) {
-      const int part = i >> 5, span = part * F::spans + ((i >> 4) & (F::spans - 1));
+  for (int block = 0; block < n / kernels.elements; block++) {
+    kernels.unpack(rows, block, 1, u, nullptr);
+    for (int i = 0; i < kernels.elements; i++) {
+      const int part = i >> 5, span = part * kernels.spans + ((i >> 4) & (kernels.spans - 1));
       const int byte = i & 16 ? u.b[part][0][i & 15] : u.a[part][0][i & 15];
-      const float value = u.scale[span][0] * (float)(is_signed(F::largest) ? (int8_t)byte : byte - F::offset);
-      *out++ = F::minimums ? value - u.minimum[span][0] : value;
+      const float value = u.scale[span][0] * (float)(kernels.is_signed ? (int8_t)byte : byte - kernels.offset);
+      *out++ = kernels.minimums ? value - u.minimum[span][0] : value;
     }
   }
 }
@@ -178,12 +233,13 @@ RoundedBlock<Q> quantize(const float* x) {
 
 size_t row_bytes(int format, int n) {
   size_t bytes = format == F32 ? 4 * (size_t)n : format == F16 || format == BF16 ? 2 * (size_t)n : 0;
-  with_quantized_format(format, [&]<class F>() { bytes = (size_t)(n / F::elements) * F::bytes; });
+  if (const QuantizedKernels* kernels = quantized_kernels(format))
+    bytes = (size_t)(n / kernels->elements) * kernels->bytes;
   return bytes;
 }
 
 int activation_bits(int format, int in) {
-  return !with_quantized_format(format, []<class F>() {}) ? 32 : in < words_below ? 16 : 8;
+  return !quantized_kernels(format) ? 32 : in < words_below ? 16 : 8;
 }
 
 size_t rounded_row_bytes(int bits, int n) {
@@ -196,14 +252,14 @@ void choose_dot(int form) { wide_dot = form; }
 
 void measure_dot(int form, int iterations) {
   constexpr int in = 256, rows = 16;
-  static const uint8_t weights[in / 32 * FormatQ4_0::bytes] = {};
+  static const uint8_t weights[in / 32 * 18] = {}; // Q4_0
   static const BlockOf<Form::bytes> activations[in / 32 * rows] = {};
   static const int index[rows] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const FourRows w = {{weights, weights, weights, weights}};
   const RoundedRows x = {(const char*)activations, rows, form ? Form::bytes_wide : Form::bytes};
   f32x4 results[rows];
   for (int i = 0; i < iterations; i++)
-    many_rows<FormatQ4_0>(w, in, x, index, rows, results, nullptr);
+    many_rows(kernels_q4_0, w, in, x, index, rows, results, nullptr);
   *(volatile float*)results = results[0][0]; // or nothing would be computed
 }
 
@@ -225,7 +281,7 @@ EXPORT(matmul)
 void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team) {
   const Piece piece = piece_of(format);
   if (!piece) return;
-  const Product product = {(const uint8_t*)w, out, in, x, rows, nullptr, rows, y};
+  const Product product = {quantized_kernels(format), (const uint8_t*)w, out, in, x, rows, nullptr, rows, y};
   const int piece_rows = rows_in_piece(row_bytes(format, in), out, team.threads);
   for (int from = take(team) * piece_rows; from < out; from = take(team) * piece_rows)
     piece(product, from, from + piece_rows < out ? from + piece_rows : out);
@@ -240,6 +296,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
                    float* y, void* scratch, Team team) {
   const Piece piece = piece_of(format);
   if (!piece) return;
+  const QuantizedKernels* const kernels = quantized_kernels(format);
   // Each thread sorts the rows by expert for itself, which is less work than to wait for another to do it.
   int* end = (int*)scratch + (size_t)team.thread * ((size_t)experts + 1 + rows); // end[e]: end of expert e's rows in `order`
   int* order = end + experts + 1;
@@ -270,7 +327,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
       for (int i = first; i < first + count; i++)
         for (int o = from; o < to; o++) y[(size_t)order[i] * out + o] = 0;
     } else {
-      piece({(const uint8_t*)w + expert * matrix, out, in, x, rows, order + first, count, y}, from, to);
+      piece({kernels, (const uint8_t*)w + expert * matrix, out, in, x, rows, order + first, count, y}, from, to);
     }
   }
 }
@@ -282,5 +339,5 @@ EXPORT(dequantize_row) void dequantize_row(int format, const void* row, int n, f
     case F16: return convert<FormatF16>(bytes, n, out);
     case BF16: return convert<FormatBF16>(bytes, n, out);
   }
-  with_quantized_format(format, [&]<class F>() { dequantize<F>(bytes, n, out); });
+  if (const QuantizedKernels* kernels = quantized_kernels(format)) dequantize(*kernels, bytes, n, out);
 }
