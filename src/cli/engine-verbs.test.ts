@@ -298,8 +298,8 @@ describe('serve', () => {
 });
 
 describe('as a process', () => {
-  const start = (args: string[]) =>
-    spawn(process.execPath, [fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url)), ...args], {
+  const start = (args: string[], before: string[] = []) =>
+    spawn(process.execPath, [...before, fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url)), ...args], {
       env: { ...process.env, HF_HOME: join(folder, 'empty') },
     });
   const ended = (child: ReturnType<typeof start>) => new Promise<number | null>(resolve => child.on('close', resolve));
@@ -308,6 +308,24 @@ describe('as a process', () => {
     const child = start(['generate', model, 'the sea', '--temperature', '1', '--backend', 'reference']);
     child.stdout.once('data', () => child.kill('SIGINT'));
     expect(await ended(child)).toBe(130);
+  });
+
+  test('on an older Node it goes on with the own one, and ends it when it is ended', async () => {
+    const versions = JSON.stringify({ ...process.versions, node: '20.0.0' });
+    const older = `data:text/javascript,Object.defineProperty(process, 'versions', { value: ${versions} });`;
+    const child = start(['serve', model, '--port', '0', ...flags], ['--import', older]);
+    const url = await new Promise<string>(resolve => {
+      let text = '';
+      child.stdout.on('data', chunk => {
+        text += chunk;
+        const found = /http:\S+\//.exec(text);
+        if (found) resolve(found[0]);
+      });
+    });
+    expect((await fetch(`${url}v1/models`)).status).toBe(200);
+    child.kill('SIGTERM');
+    expect(await ended(child)).toBe(0);
+    await expect(fetch(`${url}v1/models`)).rejects.toThrow();
   });
 
   test('a reader that has seen enough is no failure', async () => {

@@ -2,6 +2,9 @@
 import { exitCodes } from './failures.ts';
 import { run } from './program.ts';
 
+/** One Ctrl-C can arrive more than once: from the terminal, and from each program around this one that passes it on. */
+const samePressMs = 300;
+
 /** Runs the command line `argv` (as in process.argv) and sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   const { stdin, stdout, stderr } = process;
@@ -12,12 +15,15 @@ export async function main(argv: readonly string[]): Promise<void> {
       throw error;
     });
   const interrupted = new AbortController();
-  const interrupt = (code: number) => () => {
-    if (interrupted.signal.aborted) process.exit(code); // the second one does not wait
-    interrupted.abort();
+  let first = 0;
+  const interrupt = () => {
+    if (!interrupted.signal.aborted) {
+      first = performance.now();
+      interrupted.abort();
+    } else if (performance.now() - first > samePressMs) process.exit(exitCodes.interrupted); // the second one does not wait
   };
-  process.on('SIGINT', interrupt(exitCodes.interrupted));
-  process.on('SIGTERM', interrupt(exitCodes.interrupted));
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
   process.exitCode = await run(argv.slice(2), {
     stdin,
     stdout,
