@@ -140,6 +140,21 @@ describe('at a terminal', () => {
     await session;
   });
 
+  test('a command ends with its line, and what was pasted after it is a message; a comment is no command', async () => {
+    const fake = echo();
+    const { terminal, type, stderr } = typing();
+    const session = talk(fake.model, new Conversation(), {}, 'fake', terminal);
+    type('/reset\rhello\r');
+    await until(() => stderr.text.includes('tok/s'));
+    expect(stderr.text).toContain('begins anew');
+    expect(users(fake)).toEqual(['hello']);
+    type('//* a comment\rcode();\r');
+    await until(() => fake.asked.length === 2);
+    expect(users(fake)[1]).toBe('/* a comment\ncode();');
+    type('\x04');
+    await session;
+  });
+
   test('what is typed during an answer is not shown in it, and is the next message', async () => {
     const fake = fakeModel(() => 'word '.repeat(30), 5);
     const { terminal, type, stdout, stderr } = typing();

@@ -66,7 +66,7 @@ export class MessageReader implements Disposable {
       if (quotes % 2 === 1) block = !block;
       const goesOn = !block && line.endsWith('\\');
       message.push(goesOn ? line.slice(0, -1) : line);
-      if (this.interactive && !block && !goesOn) message.push(...(await this.#pasted()));
+      if (this.interactive && !block && !goesOn && !isCommand(message)) message.push(...(await this.#pasted()));
       if (!block && !goesOn) break;
     }
     return unquoted(message.join('\n'));
@@ -135,6 +135,10 @@ export class MessageReader implements Disposable {
     this.#lines.close();
   }
 }
+
+/** A command is done with its line: what was typed or pasted after it is the next message. A path or a comment is no command. */
+const isCommand = (message: readonly string[]): boolean =>
+  message.length === 1 && /^\/(?:[a-z]+|\?)(?:\s|$)/.test(message[0]!);
 
 /** What stands between three quotes at the beginning and the end, or the text itself. */
 function unquoted(text: string): string {
