@@ -15,7 +15,7 @@ import {
   type SamplingFlags,
   samplingOptions,
 } from './options.ts';
-import { durationText, perSecond, rateText } from './quantities.ts';
+import { amount, durationText, perSecond, rateText } from './quantities.ts';
 import { note, print, type Terminal, table } from './terminal.ts';
 import { tokenText } from './tokenize.ts';
 
@@ -109,7 +109,7 @@ export function statsLine(stats: GenerationStats, reason?: string): string {
     context: ' · the context is full',
     abort: ' · stopped',
   };
-  return `${generatedTokens} tokens${speed} · prompt ${promptTokens} tokens${cached} in ${durationText(prefillMs)}${why[reason ?? ''] ?? ''}`;
+  return `${amount(generatedTokens, 'token')}${speed} · prompt ${amount(promptTokens, 'token')}${cached} in ${durationText(prefillMs)}${why[reason ?? ''] ?? ''}`;
 }
 
 function report(

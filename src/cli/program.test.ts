@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fakeHub } from '../hub/fake-hub.cases.ts';
 import { maverick } from './fake-terminal.cases.ts';
 import { windows } from './perplexity.ts';
-import { bytesText, countText, durationText } from './quantities.ts';
+import { amount, bytesText, countText, durationText } from './quantities.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -132,7 +132,15 @@ test('pull and list share the library', async () => {
 test('quantities read well', () => {
   expect([0, 999, 1000, 105_454_432, 243e9].map(bytesText)).toEqual(['0 B', '999 B', '1.00 kB', '105 MB', '243 GB']);
   expect([512, 134_515_008, 17_184_691_200].map(countText)).toEqual(['512', '134.5 M', '17.18 B']);
-  expect([420, 3_210, 200_000, 7_260_000].map(durationText)).toEqual(['420 ms', '3.2 s', '3 min 20 s', '2 h 1 min']);
+  expect([420, 3_210, 59_970, 119_700, 200_000, 7_260_000].map(durationText)).toEqual([
+    '420 ms',
+    '3.2 s',
+    '1 min 0 s',
+    '2 min 0 s',
+    '3 min 20 s',
+    '2 h 1 min',
+  ]);
+  expect([0, 1, 2].map(count => amount(count, 'token'))).toEqual(['0 tokens', '1 token', '2 tokens']);
 });
 
 test('windows score every token once, each with enough before it', () => {
@@ -154,4 +162,12 @@ test('windows score every token once, each with enough before it', () => {
       if (from > 0) expect(first - from).toBe(size - stride);
     }
   }
+});
+
+test('tokenize says what it can read when it is given something else', async () => {
+  const path = join(folder, 'notes.txt');
+  await writeFile(path, 'These are notes.\n');
+  const { code, stdout, stderr } = await maverick(['tokenize', path, 'hello']);
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toMatch(/notes\.txt.*Wanted: a GGUF file, Meta's tokenizer\.model or a tokenizer\.json/);
 });

@@ -5,6 +5,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { UsageError } from './failures.ts';
 import { isIds, readStandardInput } from './input.ts';
 import { modelPath } from './model-argument.ts';
+import { amount } from './quantities.ts';
 import { note, print, type Terminal, table } from './terminal.ts';
 
 interface Flags {
@@ -54,7 +55,7 @@ async function tokenize(name: string, given: string | undefined, flags: Flags, t
           [0],
         ),
       );
-    note(terminal, `${ids.length} tokens, ${text.length} characters`);
+    note(terminal, `${amount(ids.length, 'token')}, ${amount(text.length, 'character')}`);
   }
 }
 
@@ -99,8 +100,19 @@ async function tokenizerAt(path: string): Promise<Tokenizer> {
     await using checkpoint = await openCheckpoint(path);
     return tokenizerFromGguf(checkpoint.metadata);
   }
-  const { openTokenizer } = await import('../tokenizer/open-tokenizer.ts');
-  return openTokenizer(await readFile(path), path);
+  const [{ openTokenizer }, { TokenizerError }] = await Promise.all([
+    import('../tokenizer/open-tokenizer.ts'),
+    import('../tokenizer/tokenizer-error.ts'),
+  ]);
+  try {
+    return openTokenizer(await readFile(path), path);
+  } catch (cause) {
+    if (!(cause instanceof TokenizerError)) throw cause;
+    throw new Error(
+      `${cause.message.replace(/\.$/, '')}. Wanted: a GGUF file, Meta's tokenizer.model or a tokenizer.json, whole.`,
+      { cause },
+    );
+  }
 }
 
 /** A token's text in quotes, or where it is no whole text its bytes. */
