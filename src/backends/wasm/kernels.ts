@@ -66,14 +66,22 @@ let compiled: Promise<WebAssembly.Module> | undefined;
 
 /** The module, compiled once a process. @throws Error when the build has not made it. */
 export function loadKernels(): Promise<WebAssembly.Module> {
-  compiled ??= readFile(url).then(
-    bytes => WebAssembly.compile(bytes),
-    cause => {
-      compiled = undefined;
-      throw new Error(`The kernels are missing (${url.pathname}); build them with: npm run build`, { cause });
-    },
-  );
+  compiled ??= compile().catch(error => {
+    compiled = undefined;
+    throw error;
+  });
   return compiled;
+}
+
+async function compile(): Promise<WebAssembly.Module> {
+  let what = 'are missing';
+  try {
+    const bytes = await readFile(url);
+    what = 'are damaged, or this is not Node 24';
+    return await WebAssembly.compile(bytes);
+  } catch (cause) {
+    throw new Error(`The kernels ${what} (${url.pathname}); build them with: npm run build`, { cause });
+  }
 }
 
 /** An instance whose stack ends at address `stackEnd` (0: the module's own small stack, to look around only). */

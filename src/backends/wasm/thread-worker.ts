@@ -1,7 +1,7 @@
 // One compute thread: a loop in which it sleeps until a task begins. It never returns to its event loop.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { control, instantiate, type Kernels, task, unpackTask } from './kernels.ts';
-import { abandon, type SharedBank, type WorkerStart } from './threads.ts';
+import { abandon, type SharedBank, trapped, type WorkerStart } from './threads.ts';
 
 const { module, thread, threads, bank: first, port } = workerData as WorkerStart;
 const banks: { shared: SharedBank; kernels: Kernels }[] = [];
@@ -15,7 +15,7 @@ parentPort!.postMessage('ready');
 try {
   loop();
 } catch (error) {
-  port.postMessage(error);
+  port.postMessage(trapped(error));
   for (const { shared } of banks) abandon(shared.memory, shared.control);
 }
 port.close();

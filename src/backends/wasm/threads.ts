@@ -83,7 +83,7 @@ export class Threads {
       status = kernels.run(BigInt(bank.control), BigInt(address), 0, count);
       status ||= kernels.await_program(BigInt(bank.control), BigInt(program.address));
     } catch (error) {
-      throw this.fail(error);
+      throw this.fail(trapped(error));
     }
     if (status !== 0) throw this.fail(undefined);
   }
@@ -147,6 +147,15 @@ export class Threads {
     for (const bank of this.banks) abandon(bank.memory, bank.control);
     return this.failure;
   }
+}
+
+/** What a kernel's failure means. */
+export function trapped(cause: unknown): Error {
+  const words = cause instanceof Error ? cause.message : String(cause);
+  return new Error(
+    `a kernel failed (${words}); if the kernels are older or newer than the program, build them with: npm run build`,
+    { cause },
+  );
 }
 
 /** Tells everybody at this bank to leave; who sleeps at a gate sees it within a second. */
