@@ -10,7 +10,7 @@ struct Floats {
   const float* at;
   template <int V>
   void line(int from, f32x4* out) const {
-    for (int v = 0; v < V; v++) out[v] = load4(at + from + 4 * v);
+    for (int v = 0; v < V; v++) out[v] = load<f32x4>(at + from + 4 * v);
   }
 };
 struct Halves {
@@ -29,17 +29,17 @@ inline void block_product(const float* a, int a_stride, Right b, int columns, in
   c += column;
   f32x4 sums[R][V];
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) sums[r][v] = onto ? load4(c + r * c_stride + 4 * v) : splat4(0.0f);
+    for (int v = 0; v < V; v++) sums[r][v] = onto ? load<f32x4>(c + r * c_stride + 4 * v) : splat(0.0f);
   for (int d = 0; d < depth; d++) {
     f32x4 line[V];
     b.template line<V>(d * columns + column, line);
     for (int r = 0; r < R; r++) {
-      const f32x4 factor = splat4(a[r * a_stride + d]);
-      for (int v = 0; v < V; v++) sums[r][v] = madd4(factor, line[v], sums[r][v]);
+      const f32x4 factor = splat(a[r * a_stride + d]);
+      for (int v = 0; v < V; v++) sums[r][v] = madd(factor, line[v], sums[r][v]);
     }
   }
   for (int r = 0; r < R; r++)
-    for (int v = 0; v < V; v++) store4(c + r * c_stride + 4 * v, sums[r][v]);
+    for (int v = 0; v < V; v++) store(c + r * c_stride + 4 * v, sums[r][v]);
 }
 
 template <int R, class Right>
@@ -67,15 +67,15 @@ void product(const float* a, int a_stride, const uint16_t* b, int columns, float
   for (int i = 0; i < columns * depth; i += 8) {
     f32x4 low, high;
     widen8(b + i, &low, &high);
-    store4(scratch + i, low);
-    store4(scratch + i + 4, high);
+    store(scratch + i, low);
+    store(scratch + i + 4, high);
   }
   product(a, a_stride, Floats{scratch}, columns, c, c_stride, rows, depth, onto);
 }
 
 constexpr float minus_infinity = -__builtin_inff();
 
-float exp1(float x) { return exp4(splat4(x))[0]; }
+float exp1(float x) { return exp(splat(x))[0]; }
 
 /// A softmax that is not finished: Σ e^(score − maximum) and the same sum of values.
 struct State {
@@ -87,18 +87,18 @@ void merge(State& state, float* out, State other, const float* from, int n) {
   if (other.maximum == minus_infinity) return;
   if (state.maximum == minus_infinity) {
     state = other;
-    for (int i = 0; i < n; i += 4) store4(out + i, load4(from + i));
+    for (int i = 0; i < n; i += 4) store(out + i, load<f32x4>(from + i));
     return;
   }
   const float maximum = state.maximum > other.maximum ? state.maximum : other.maximum;
   const float a = exp1(state.maximum - maximum), b = exp1(other.maximum - maximum);
-  for (int i = 0; i < n; i += 4) store4(out + i, load4(out + i) * splat4(a) + load4(from + i) * splat4(b));
+  for (int i = 0; i < n; i += 4) store(out + i, load<f32x4>(out + i) * splat(a) + load<f32x4>(from + i) * splat(b));
   state = {maximum, state.sum * a + other.sum * b};
 }
 
 void finish(State state, const float* out, float* y, int n) {
-  const f32x4 factor = splat4(1.0f / state.sum);
-  for (int i = 0; i < n; i += 4) store4(y + i, load4(out + i) * factor);
+  const f32x4 factor = splat(1.0f / state.sum);
+  for (int i = 0; i < n; i += 4) store(y + i, load<f32x4>(out + i) * factor);
 }
 
 /// What one thread needs for one piece; about 140 KB of its stack.
@@ -116,33 +116,33 @@ struct Scratch {
 void soften(float* scores, int first, int low, int high, State& state, float* out, int n) {
   constexpr int V = page_positions / 4;
   f32x4 v[V];
-  f32x4 most = splat4(minus_infinity);
+  f32x4 most = splat(minus_infinity);
   for (int i = 0; i < V; i++) {
     const int p = first + 4 * i;
     const i32x4 position = {p, p + 1, p + 2, p + 3};
     const i32x4 lows = {low, low, low, low}, highs = {high, high, high, high};
-    v[i] = select4((i32x4)(position >= lows) & (i32x4)(position <= highs), load4(scores + 4 * i), splat4(minus_infinity));
-    most = max4(most, v[i]);
+    v[i] = select((i32x4)(position >= lows) & (i32x4)(position <= highs), load<f32x4>(scores + 4 * i), splat(minus_infinity));
+    most = raise_to(most, v[i]);
   }
   float maximum = state.maximum;
   for (int lane = 0; lane < 4; lane++) maximum = most[lane] > maximum || most[lane] != most[lane] ? most[lane] : maximum;
   if (maximum == minus_infinity) {
-    for (int i = 0; i < V; i++) store4(scores + 4 * i, splat4(0.0f));
+    for (int i = 0; i < V; i++) store(scores + 4 * i, splat(0.0f));
     return;
   }
-  f32x4 sum = splat4(0.0f);
+  f32x4 sum = splat(0.0f);
   for (int i = 0; i < V; i++) {
-    const f32x4 weight = exp4(v[i] - splat4(maximum));
-    store4(scores + 4 * i, weight);
+    const f32x4 weight = exp(v[i] - splat(maximum));
+    store(scores + 4 * i, weight);
     sum += weight;
   }
   if (state.maximum != maximum) {
     const float shrink = exp1(state.maximum - maximum);
     state.sum *= shrink;
-    for (int i = 0; i < n; i += 4) store4(out + i, load4(out + i) * splat4(shrink));
+    for (int i = 0; i < n; i += 4) store(out + i, load<f32x4>(out + i) * splat(shrink));
     state.maximum = maximum;
   }
-  state.sum += sum4(sum);
+  state.sum += add_lanes(sum);
 }
 
 void compute(const Piece& piece, const Tile& tile, Scratch& s, const float* q, float* y, AttentionShape shape, float scale,
@@ -154,12 +154,12 @@ void compute(const Piece& piece, const Tile& tile, Scratch& s, const float* q, f
 
   for (int i = 0; i < count; i++) {
     const float* from = q + ((int64_t)rows[tile.rows_from + i / piece.heads] * shape.heads + piece.head + i % piece.heads) * n;
-    for (int d = 0; d < n; d += 4) store4(s.q + i * n + d, load4(from + d) * splat4(scale));
+    for (int d = 0; d < n; d += 4) store(s.q + i * n + d, load<f32x4>(from + d) * splat(scale));
     s.states[i] = {minus_infinity, 0};
   }
   for (int range = piece.range_from; range < piece.range_to; range++) {
     for (int i = 0; i < count; i++) s.ranges[i] = {minus_infinity, 0};
-    for (int i = 0; i < count * n; i += 4) store4(s.out + i, splat4(0.0f));
+    for (int i = 0; i < count * n; i += 4) store(s.out + i, splat(0.0f));
     const int start = range * range_positions, end = start + range_positions - 1;
     const int from = start > tile.low ? start : tile.low, to = end < last ? end : last;
     for (int page = from / page_positions; page <= to / page_positions; page++) {
@@ -181,7 +181,7 @@ void compute(const Piece& piece, const Tile& tile, Scratch& s, const float* q, f
       partial[0] = s.states[i].maximum;
       partial[1] = s.states[i].sum;
       if (s.states[i].maximum != minus_infinity)
-        for (int d = 0; d < n; d += 4) store4(partial + 4 + d, load4(s.whole + i * n + d));
+        for (int d = 0; d < n; d += 4) store(partial + 4 + d, load<f32x4>(s.whole + i * n + d));
     }
   }
 }
@@ -201,7 +201,7 @@ void append(const float* keys, const float* values, int tokens, AttentionShape s
       uint16_t* k = page + (int64_t)head * n * page_positions * 2;
       uint16_t* v = k + n * page_positions + slot * n;
       for (int d = 0; d < n; d += 4) {
-        const u32x4 a = narrow4(load4(key + d)), b = narrow4(load4(value + d));
+        const u32x4 a = narrow4(load<f32x4>(key + d)), b = narrow4(load<f32x4>(value + d));
         for (int i = 0; i < 4; i++) {
           k[(d + i) * page_positions + slot] = (uint16_t)a[i];
           v[d + i] = (uint16_t)b[i];

@@ -1,7 +1,7 @@
 // Formats whose stored numbers index a table: IQ4_NL IQ4_XS IQ3_S IQ3_XXS.
 #pragma once
 #include "formats.h"
-// Made by scripts/build-kernels.ts from src/backends/formats-tables.ts: alignas(16) constants
+// Made by scripts/build-kernels.ts from src/backends/formats-tables.ts:
 //   int8_t iq4_values[16]; uint8_t even_signs[128]; uint8_t iq3xxs_grid[4 · 256]; uint8_t iq3s_grid[4 · 512];
 #include "formats-tables.h"
 

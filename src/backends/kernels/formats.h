@@ -14,6 +14,7 @@
 // The layouts are written down in src/backends/reference/blocks*.ts, from ggml-common.h (ggml-org/ggml).
 #pragma once
 #include "quantized-kernels.h"
+#include "vector.h"
 
 constexpr int signed_bytes = -128, signed_but_128 = -127;
 constexpr bool is_signed(int largest) { return largest < 0; }

@@ -1,7 +1,7 @@
 // Products of F32, F16 and BF16 matrices with F32 activations. Each result is the sum of eight partial sums (k mod 8) and of the
 // last k mod 8 products, always in the same order, however many rows there are.
 #pragma once
-#include "simd.h"
+#include "vector.h"
 
 struct FormatF32 {
   static constexpr int bytes = 4;

@@ -39,8 +39,6 @@ bool wide_dot = false;
 /** See matmul.h. */
 int words_below = 2048;
 
-INLINE int take(Team team) { return __atomic_fetch_add(team.ticket, 1, __ATOMIC_RELAXED); }
-
 /** The kernels of a quantized format; null for any other. */
 const QuantizedKernels* quantized_kernels(int format) {
   switch (format) {
@@ -267,7 +265,7 @@ template <class Q>
 void quantize_team(const float* x, int rows, int n, RoundedBlock<Q>* blocks, Team team) {
   constexpr size_t piece = 32; // blocks
   const size_t row_blocks = (size_t)n / 32, all = (size_t)rows * row_blocks;
-  for (size_t first = take(team) * piece; first < all; first = take(team) * piece)
+  for (size_t first = claim(team, 1) * piece; first < all; first = claim(team, 1) * piece)
     for (size_t i = first; i < first + piece && i < all; i++)
       blocks[i % row_blocks * rows + i / row_blocks] = quantize<Q>(x + 32 * i);
 }
@@ -283,7 +281,7 @@ void matmul(int format, const void* w, int out, int in, const void* x, int rows,
   if (!piece) return;
   const Product product = {quantized_kernels(format), (const uint8_t*)w, out, in, x, rows, nullptr, rows, y};
   const int piece_rows = rows_in_piece(row_bytes(format, in), out, team.threads);
-  for (int from = take(team) * piece_rows; from < out; from = take(team) * piece_rows)
+  for (int from = claim(team, 1) * piece_rows; from < out; from = claim(team, 1) * piece_rows)
     piece(product, from, from + piece_rows < out ? from + piece_rows : out);
 }
 
@@ -314,7 +312,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
   const int piece_rows = rows_in_piece(row_bytes(format, in), out, team.threads);
   const int pieces = (out + piece_rows - 1) / piece_rows;
   int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
-  for (int ticket = take(team);; ticket = take(team)) {
+  for (int ticket = claim(team, 1);; ticket = claim(team, 1)) {
     for (; expert <= experts; expert++) {
       const bool any = end[expert] > (expert ? end[expert - 1] : 0);
       if (any && ticket < base + pieces) break;

@@ -7,12 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** The threads that carry out one operation. `ticket` counts the pieces taken; it must be 0 when the operation starts. */
-struct Team {
-  int thread;
-  int threads;
-  int* ticket;
-};
+#include "team.h"
 
 /** Storage formats, by their id in GGUF (src/checkpoint/dtype.ts). */
 enum Format : int {

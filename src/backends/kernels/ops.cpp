@@ -42,7 +42,7 @@ void rms_norm(const float* x, const float* weight, int rows, int n, float eps, f
     f64x2 low = {0, 0}, high = {0, 0};
     int i = 0;
     for (; i + 4 <= n; i += 4) {
-      const f32x4 v = load4(in + i);
+      const f32x4 v = load<f32x4>(in + i);
       const f64x2 a = {v[0], v[1]}, b = {v[2], v[3]};
       low += a * a;
       high += b * b;
@@ -50,13 +50,13 @@ void rms_norm(const float* x, const float* weight, int rows, int n, float eps, f
     double sum = (low[0] + low[1]) + (high[0] + high[1]);
     for (; i < n; i++) sum += (double)in[i] * in[i];
     const float scale = (float)(1.0 / __builtin_sqrt(sum / n + (double)eps));
-    const f32x4 scales = splat4(scale);
+    const f32x4 scales = splat(scale);
     i = 0;
     if (weight) {
-      for (; i + 4 <= n; i += 4) store4(out + i, load4(in + i) * scales * load4(weight + i));
+      for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * scales * load<f32x4>(weight + i));
       for (; i < n; i++) out[i] = in[i] * scale * weight[i];
     } else {
-      for (; i + 4 <= n; i += 4) store4(out + i, load4(in + i) * scales);
+      for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * scales);
       for (; i < n; i++) out[i] = in[i] * scale;
     }
   });
@@ -101,25 +101,25 @@ void swiglu(const float* gate, const float* up, int64_t count, float* y, Team te
   for_elements(
       count, team,
       [=](int64_t i) {
-        const f32x4 g = load4(gate + i);
-        store4(y + i, g * sigmoid4(g) * load4(up + i));
+        const f32x4 g = load<f32x4>(gate + i);
+        store(y + i, g * logistic(g) * load<f32x4>(up + i));
       },
       [=](int64_t i) {
         const f32x4 g = load1(gate + i);
-        y[i] = (g * sigmoid4(g) * load1(up + i))[0];
+        y[i] = (g * logistic(g) * load1(up + i))[0];
       });
 }
 
 void sigmoid(const float* x, int64_t count, float* y, Team team) {
   for_elements(
-      count, team, [=](int64_t i) { store4(y + i, sigmoid4(load4(x + i))); },
-      [=](int64_t i) { y[i] = sigmoid4(load1(x + i))[0]; });
+      count, team, [=](int64_t i) { store(y + i, logistic(load<f32x4>(x + i))); },
+      [=](int64_t i) { y[i] = logistic(load1(x + i))[0]; });
 }
 
 void add(const float* a, const float* b, float scale, int64_t count, float* y, Team team) {
-  const f32x4 scales = splat4(scale);
+  const f32x4 scales = splat(scale);
   for_elements(
-      count, team, [=](int64_t i) { store4(y + i, load4(a + i) + scales * load4(b + i)); },
+      count, team, [=](int64_t i) { store(y + i, load<f32x4>(a + i) + scales * load<f32x4>(b + i)); },
       [=](int64_t i) { y[i] = a[i] + scale * b[i]; });
 }
 
@@ -127,9 +127,9 @@ void scale_rows(const float* x, const float* factors, int rows, int n, float* y,
   for_rows(rows, n, team, [=](int row) {
     const float* in = x + (int64_t)row * n;
     float* out = y + (int64_t)row * n;
-    const f32x4 factor = splat4(factors[row]);
+    const f32x4 factor = splat(factors[row]);
     int i = 0;
-    for (; i + 4 <= n; i += 4) store4(out + i, load4(in + i) * factor);
+    for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * factor);
     for (; i < n; i++) out[i] = in[i] * factors[row];
   });
 }

@@ -13,43 +13,35 @@ constexpr int looks = 20000;
 /// A thread that waits this long for the others gives up; the longest single command is a matter of seconds.
 constexpr int patience_seconds = 300;
 
-int load(const int32_t& x) { return __atomic_load_n(&x, __ATOMIC_SEQ_CST); }
-void store(int32_t& x, int value) { __atomic_store_n(&x, value, __ATOMIC_SEQ_CST); }
-int fetch_add(int32_t& x, int value) { return __atomic_fetch_add(&x, value, __ATOMIC_SEQ_CST); }
-
-/// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever.
-void sleep_while(int32_t& x, int expected, int64_t nanoseconds) { __builtin_wasm_memory_atomic_wait32(&x, expected, nanoseconds); }
-void wake(int32_t& x) { __builtin_wasm_memory_atomic_notify(&x, 0xffffffffu); }
-
-bool done(const int32_t& gate) { return load(gate) == gate_shut; }
+bool done(const int32_t& gate) { return atomic_load(gate) == gate_shut; }
 
 void leave(Control& control, int32_t& gate) {
-  fetch_add(gate, -1);
-  if (load(control.sleepers) > 0) wake(gate);
+  atomic_add(gate, -1);
+  if (atomic_load(control.sleepers) > 0) wake(gate);
 }
 
 /// False: the gate is shut, what lies behind must not be touched.
 bool enter(Control& control, int32_t& gate) {
-  if (load(gate) & gate_shut) return false;
-  if (!(fetch_add(gate, 1) & gate_shut)) return true;
+  if (atomic_load(gate) & gate_shut) return false;
+  if (!(atomic_add(gate, 1) & gate_shut)) return true;
   leave(control, gate);
   return false;
 }
 
-void shut(int32_t& gate) { __atomic_fetch_or(&gate, gate_shut, __ATOMIC_SEQ_CST); }
+void shut(int32_t& gate) { atomic_or(gate, gate_shut); }
 
 /// Waits until a gate is shut and everybody has left. False: a thread is lost.
 bool await(Control& control, int32_t& gate) {
   for (int look = 0; look < looks; look++)
     if (done(gate)) return true;
-  fetch_add(control.sleepers, 1);
-  for (int seconds = 0; !done(gate) && load(control.failed) == 0; seconds++) {
-    if (seconds == patience_seconds) store(control.failed, 1);
+  atomic_add(control.sleepers, 1);
+  for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0; seconds++) {
+    if (seconds == patience_seconds) atomic_store(control.failed, 1);
     // It may have changed since; what matters is that it was not done, and that who makes it so will wake us.
-    const int now = load(gate);
+    const int now = atomic_load(gate);
     if (now != gate_shut) sleep_while(gate, now, 1000000000);
   }
-  fetch_add(control.sleepers, -1);
+  atomic_add(control.sleepers, -1);
   return done(gate);
 }
 
@@ -70,8 +62,8 @@ void embed(int format, const uint8_t* table, int64_t row_bytes, int n, const int
 }
 
 void count_product(Control& control, int64_t matrices, int64_t rows, int format, int out, int in) {
-  __atomic_fetch_add(&control.weight_bytes, matrices * out * (int64_t)row_bytes(format, in), __ATOMIC_RELAXED);
-  __atomic_fetch_add(&control.multiply_adds, rows * out * in, __ATOMIC_RELAXED);
+  count(control.weight_bytes, matrices * out * (int64_t)row_bytes(format, in));
+  count(control.multiply_adds, rows * out * in);
 }
 
 /// An expert's weights are read once a batch, and only if a row wants them.
@@ -228,7 +220,7 @@ EXPORT("run") int run(Control* control, Program* program, int thread, int thread
     Command& command = program->commands[i];
     const int group = command.flags >> flag_group_shift;
     if (enter(*control, command.gate)) {
-      const bool first = fetch_add(command.taken, 1) == 0;
+      const bool first = atomic_add(command.taken, 1) == 0;
       if (group == 0) execute(*control, command, thread, threads, first);
       else if (first)
         for (int j = i; j < i + group; j++) execute(*control, program->commands[j], 0, 1, true);
@@ -248,16 +240,16 @@ EXPORT("await_program") int await_program(Control* control, Program* program) { 
 /// Waits until the task is another than `seen`, and returns it.
 EXPORT("wait_for_task") int wait_for_task(Control* control, int seen) {
   for (int look = 0; look < looks; look++)
-    if (load(control->task) != seen) return load(control->task);
-  fetch_add(control->idle, 1);
-  while (load(control->task) == seen) sleep_while(control->task, seen, -1);
-  fetch_add(control->idle, -1);
-  return load(control->task);
+    if (atomic_load(control->task) != seen) return atomic_load(control->task);
+  atomic_add(control->idle, 1);
+  while (atomic_load(control->task) == seen) sleep_while(control->task, seen, -1);
+  atomic_add(control->idle, -1);
+  return atomic_load(control->task);
 }
 
 EXPORT("begin_task") void begin_task(Control* control, int task) {
-  store(control->task, task);
-  if (load(control->idle) > 0) wake(control->task);
+  atomic_store(control->task, task);
+  if (atomic_load(control->idle) > 0) wake(control->task);
 }
 
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }

@@ -1,6 +1,13 @@
 // How the threads of a team share out one operation.
 #pragma once
-#include "matmul.h"
+#include "atomics.h"
 
-/// Claims the next `count` units of work; what is claimed past the end is nobody's. Claims differ from run to run, results must not.
-static inline int claim(Team team, int count) { return __atomic_fetch_add(team.ticket, count, __ATOMIC_RELAXED); }
+/// The threads that carry out one operation. `ticket` counts the pieces taken; it must be 0 when the operation starts.
+struct Team {
+  int thread;
+  int threads;
+  int* ticket;
+};
+
+/// Claims the next `units` units of work; what is claimed past the end is nobody's. Claims differ from run to run, results must not.
+static inline int claim(Team team, int units) { return count(*team.ticket, units); }
