@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
 import type { Conversation } from './conversation.ts';
+import { messageOf } from './failures.ts';
 import { statsLine } from './generate.ts';
 import { MessageReader } from './message-reader.ts';
 import { countText } from './quantities.ts';
@@ -71,8 +72,7 @@ async function answer(text: string, { model, conversation, options, terminal, re
       if (!reader.interactive) throw error;
       conversation.undo();
       if (said !== '') stdout.write('\n');
-      const message = error instanceof Error ? error.message : String(error);
-      terminal.stderr.write(`${styled(terminal.stderr, ['bold', 'red'], 'error:')} ${message}\n`);
+      terminal.stderr.write(`${styled(terminal.stderr, ['bold', 'red'], 'error:')} ${messageOf(error)}\n`);
       return;
     }
     if (said !== '') stdout.write('\n');
@@ -145,7 +145,7 @@ async function command(line: string, session: Session): Promise<'leave' | undefi
     }
   } catch (error) {
     if (terminal.signal.aborted || !session.reader.interactive) throw error;
-    say(error instanceof Error ? error.message : String(error));
+    say(messageOf(error));
   }
   return undefined;
 }

@@ -71,6 +71,12 @@ describe('scripted turns', () => {
     expect(second.conversation.messages).toEqual(first.conversation.messages);
   });
 
+  test('/save says why nothing was saved', async () => {
+    const nowhere = join(folder, 'nowhere', 'saved.json');
+    await expect(new Conversation().save(nowhere)).rejects.toThrow(`${nowhere}: nothing was saved, its folder`);
+    await expect(new Conversation().save(folder)).rejects.toThrow(/this is a folder/);
+  });
+
   test.each(['{}', '[{"role":"robot","content":"x"}]', '[{"role":"user"}]', 'no'])(
     '%s is no conversation',
     async content => {

@@ -45,7 +45,18 @@ export class Conversation {
   }
 
   async save(path: string): Promise<number> {
-    await writeFile(path, `${JSON.stringify(this.messages, null, 2)}\n`);
+    try {
+      await writeFile(path, `${JSON.stringify(this.messages, null, 2)}\n`);
+    } catch (cause) {
+      const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+      const reason =
+        code === 'ENOENT'
+          ? 'its folder is not there'
+          : code === 'EISDIR'
+            ? 'this is a folder; wanted a file'
+            : String(cause);
+      throw new Error(`${path}: nothing was saved, ${reason}.`, { cause });
+    }
     return this.messages.length;
   }
 

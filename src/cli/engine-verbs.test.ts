@@ -297,6 +297,13 @@ describe('serve', () => {
   });
 });
 
+test('a context too small or too large is told in the words of the command line', async () => {
+  const small = await maverick(['generate', model, 'a text of more than two tokens', '--context', '2', ...flags]);
+  expect([small.code, small.stderr]).toEqual([1, expect.stringMatching(/prompt: got .* at most 2: .*--context/)]);
+  const large = await maverick(['generate', model, 'x', '--context', '100000000', ...flags]);
+  expect([large.code, large.stderr]).toEqual([1, expect.stringMatching(/--context: got 100000000, wanted at most/)]);
+});
+
 describe('as a process', () => {
   const start = (args: string[], before: string[] = []) =>
     spawn(process.execPath, [...before, fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url)), ...args], {

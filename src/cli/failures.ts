@@ -13,10 +13,18 @@ export class UsageError extends Error {
 export function explain(error: unknown, terminal: Terminal, debug: boolean): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage; // commander has written its own
   if (terminal.signal.aborted) return exitCodes.interrupted;
-  const message = error instanceof Error ? error.message || error.name : String(error);
+  const message = messageOf(error);
   terminal.stderr.write(`${styled(terminal.stderr, ['bold', 'red'], 'error:')} ${message}\n`);
   if (debug && error instanceof Error) terminal.stderr.write(`${stacks(error)}\n`);
   return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
+}
+
+/** What an error says, with the library's options spelled as the command line has them. */
+export function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return message
+    .replace(/^contextTokens: /, '--context: ')
+    .replace('open the engine with more contextTokens', 'make room with --context');
 }
 
 function stacks(error: Error): string {

@@ -59,7 +59,10 @@ export async function runPull(
       bar.update(bytes, total, phase === 'checking' ? `checking what is here: ${bytesText(bytes)}` : undefined),
     onWait: file => note(terminal, `Another process is downloading ${file}; waiting for it.`),
     onRetry: ({ reason, waitMs, attempt, attempts }) =>
-      note(terminal, `${reason}; trying again in ${durationText(waitMs)} (${attempt} of ${attempts - 1})`),
+      note(
+        terminal,
+        `The download failed (${reason}); trying again in ${durationText(waitMs)} (${attempt} of ${attempts - 1}).`,
+      ),
   });
   if (flags.json) print(terminal, JSON.stringify(pulled));
   else if (!flags.quiet) stderr.write(`${styled(stderr, 'green', 'Done.')} Try: maverick chat ${name}\n`);
