@@ -44,6 +44,7 @@ for (const step of steps) {
   const stamp = `dist/.stamps/${step.name}`;
   if (existsSync(step.output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) continue;
   const start = performance.now();
+  console.log(`Building the ${step.name} …`);
   const { status } = spawnSync(step.command, step.args, { stdio: 'inherit' });
   if (status !== 0) {
     console.error(`Building the ${step.name} failed: ${step.command} ${step.args.join(' ')}`);
@@ -51,5 +52,5 @@ for (const step of steps) {
   }
   mkdirSync('dist/.stamps', { recursive: true });
   writeFileSync(stamp, digest);
-  console.log(`Built the ${step.name} in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
+  console.log(`  built in ${((performance.now() - start) / 1000).toFixed(1)} s.`);
 }

@@ -75,7 +75,7 @@ export interface Backend extends AsyncDisposable {
 
   /** Makes a weight and fills it from its file's bytes: whole, in ascending pieces, straight into the backend's memory. */
   upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor>;
-  /** Replaces x[index] of an uploaded [n, out, in] tensor: one expert's slot. */
+  /** Replaces x[index] of an uploaded [n, …] tensor of two axes or more, such as one expert's slot. */
   write(x: Tensor, index: number, fill: Fill): Promise<void>;
   /** Runs what is enqueued and copies the numbers out. */
   read(x: Tensor): Promise<Float32Array>;
@@ -84,7 +84,7 @@ export interface Backend extends AsyncDisposable {
    * step around it.
    */
   step<T>(run: () => Promise<T>): Promise<T>;
-  /** Frees an activation before its step ends: neither it nor a reshaped form of it is used from now on. */
+  /** Frees an upload, or an activation before its step ends: neither it nor a reshaped form of it is used from now on. */
   release(x: Tensor): void;
   createCache(shape: CacheShape): KVCache;
 

@@ -327,6 +327,19 @@ const elementCases: readonly BackendCase[] = [
     },
   },
   {
+    name: 'release and write: an upload of two axes is rewritten by rows, and its bytes come back',
+    run: async k => {
+      const before = k.memoryBytes;
+      const x = Float32Array.from({ length: 12 }, (_, i) => i);
+      const input = await uploadFloats(k, [3, 4], x);
+      await k.write(input, 1, async into => into.set(new Uint8Array(Float32Array.of(40, 50, 60, 70).buffer)));
+      x.set([40, 50, 60, 70], 4);
+      expectSame(await k.read(input), x, 'the row written');
+      k.release(input);
+      if (k.memoryBytes !== before) throw new Error(`${k.memoryBytes - before} bytes are still held.`);
+    },
+  },
+  {
     name: 'topK: largest first, the first index on ties, negative numbers too',
     run: async k => {
       const rows: readonly (readonly number[])[] = [

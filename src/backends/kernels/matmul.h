@@ -36,7 +36,7 @@ size_t row_bytes(int format, int n);
 /**
  * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as
  * `quantize_rows` makes them. Long rows of quantized weights take 8 bits, which is fast. Rows of fewer than `choose_words`' number
- * take 16, near exact at 1.6 times the arithmetic: small models have little arithmetic, and a rounding to 8 bits in each of
+ * take 16, near exact at twice the time: small models have little arithmetic, and a rounding to 8 bits in each of
  * their many layers shows in what they say.
  */
 int activation_bits(int format, int in);

@@ -10,8 +10,8 @@ namespace {
 /// Looks before a thread goes to sleep: tens of microseconds, longer than most commands of a decode step differ between threads.
 constexpr int looks = 20000;
 
-/// A thread that waits this long for the others gives up; the longest single command is a matter of seconds.
-constexpr int patience_seconds = 300;
+/// A thread that waits this long for the others gives up; what it waits for is one piece of work, a fraction of a second.
+constexpr int patience_seconds = 30;
 
 bool done(const int32_t& gate) { return atomic_load(gate) == gate_shut; }
 

@@ -68,11 +68,11 @@ class ReferenceBackend implements Backend {
   async write(x: Tensor, index: number, fill: Fill): Promise<void> {
     const tensor = this.own(x);
     const { dtype, shape } = tensor;
-    if (shape.length !== 3 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
+    if (shape.length < 2 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
       throw new RangeError(
-        `Slot ${index} cannot be written: the tensor is [${shape}], wanted is [n, out, in] with n > ${index}.`,
+        `Slot ${index} cannot be written: the tensor is [${shape}], wanted is an uploaded [n, …] with n > ${index}.`,
       );
-    const size = shape[1]! * shape[2]!;
+    const size = shape.slice(1).reduce((a, b) => a * b, 1);
     const bytes = new Uint8Array(byteLengthOf(dtype, size));
     await fill(bytes, 0);
     const { data } = tensor;
@@ -108,14 +108,12 @@ class ReferenceBackend implements Backend {
   }
 
   release(x: Tensor): void {
-    const { storage } = this.own(x);
-    for (const made of this.steps) {
-      const index = made.indexOf(storage);
-      if (index < 0) continue;
-      made.splice(index, 1);
-      this.heldBytes -= storage.data?.byteLength ?? 0;
-      storage.data = null;
-    }
+    const { storage, dtype } = this.own(x);
+    const made = this.steps.find(step => step.includes(storage));
+    if (made) made.splice(made.indexOf(storage), 1);
+    else if (dtype !== 'F32' && storage.data instanceof Float32Array) this.decodedLeft += storage.data.byteLength;
+    this.heldBytes -= storage.data?.byteLength ?? 0;
+    storage.data = null;
   }
 
   createCache(shape: CacheShape): KVCache {
