@@ -41,7 +41,7 @@ const installed = join(root, 'node_modules/.package-lock.json');
 const lock = join(root, 'package-lock.json');
 if (!existsSync(installed) || !existsSync(node) || statSync(installed).mtimeMs < statSync(lock).mtimeMs) {
   console.log('Installing dependencies (npm ci) …');
-  await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  await run('npm', ['ci', '--no-audit', '--no-fund']);
 }
 await run(node, ['scripts/build.ts']);
 if (verbs[verb]) await run(node, [...verbs[verb], ...rest]);
