@@ -1,5 +1,6 @@
 // Keys and values of past tokens: per layer and sequence a ring of pages that are made when first used.
 import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
+import { checkCacheShape, endsAfter, lengthKept } from '../cache-rules.ts';
 
 /** Positions of a page. */
 const pageLength = 64;
@@ -30,16 +31,7 @@ export class ReferenceCache implements KVCache {
   private disposed = false;
 
   constructor(shape: CacheShape, floats: (x: Tensor) => Float32Array, onDispose: (cache: ReferenceCache) => void) {
-    for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
-      if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
-        throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
-    if (shape.chunks.length !== shape.layers)
-      throw new RangeError(
-        `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
-      );
-    for (const chunk of shape.chunks)
-      if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
-        throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
+    checkCacheShape(shape);
     this.shape = shape;
     this.floats = floats;
     this.onDispose = onDispose;
@@ -49,7 +41,7 @@ export class ReferenceCache implements KVCache {
   }
 
   append(layer: number, keys: Tensor, values: Tensor, batch: Batch): void {
-    const { kvHeads, headDim, maxTokens, maxBatch } = this.shape;
+    const { kvHeads, headDim } = this.shape;
     const tokens = batch.positions.length;
     const k = this.floats(keys);
     const v = this.floats(values);
@@ -58,25 +50,7 @@ export class ReferenceCache implements KVCache {
       throw new RangeError(
         `Keys [${keys.shape}] and values [${values.shape}] must be [${tokens}, ${kvHeads}, ${headDim}] each.`,
       );
-    if (tokens > maxBatch)
-      throw new RangeError(
-        `A batch of ${tokens} tokens exceeds the cache's ${maxBatch}; cut it, or make the cache for more.`,
-      );
-    const ends = new Map<number, number>();
-    for (let t = 0; t < tokens; t++) {
-      const sequence = batch.sequences[t]!;
-      const position = batch.positions[t]!;
-      const next = ends.get(sequence) ?? this.ring(layer, sequence).end;
-      if (position !== next)
-        throw new RangeError(
-          `Sequence ${sequence} goes on at position ${next} in layer ${layer}; the batch brings position ${position}. Append in order, or truncate first.`,
-        );
-      if (position >= maxTokens)
-        throw new RangeError(
-          `Position ${position} of sequence ${sequence} exceeds the cache's ${maxTokens} tokens; truncate it, or make the cache for more.`,
-        );
-      ends.set(sequence, position + 1);
-    }
+    endsAfter(this.shape, layer, batch, sequence => this.ring(layer, sequence).end);
     const capacity = this.capacity(layer);
     for (let t = 0; t < tokens; t++) {
       const ring = this.ring(layer, batch.sequences[t]!);
@@ -101,24 +75,15 @@ export class ReferenceCache implements KVCache {
 
   truncate(sequence: number, length: number): number {
     this.checkLive();
-    const now = Math.max(...this.rings.map((_, layer) => this.ring(layer, sequence).end));
-    if (!Number.isSafeInteger(length) || length < 0 || length > now)
-      throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
-    const kept = this.rings.reduce((kept, _, layer) => {
-      const chunk = this.shape.chunks[layer]!;
-      if (chunk === null) return kept;
-      const chunkStart = Math.floor(length / chunk) * chunk;
-      return this.ring(layer, sequence).start > chunkStart ? Math.min(kept, chunkStart) : kept;
-    }, length);
-    // Chunks of different lengths: the new position may lie in an even older chunk of another layer.
-    if (kept < length) return this.truncate(sequence, kept);
+    const spans = this.rings.map((_, layer) => this.ring(layer, sequence));
+    const kept = lengthKept(this.shape, sequence, length, spans);
     for (let layer = 0; layer < this.rings.length; layer++) {
       const ring = this.ring(layer, sequence);
-      ring.end = Math.min(ring.end, length);
+      ring.end = Math.min(ring.end, kept);
       ring.start = Math.min(ring.start, ring.end);
       this.freeUnused(ring, this.capacity(layer));
     }
-    return length;
+    return kept;
   }
 
   /**

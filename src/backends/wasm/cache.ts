@@ -1,5 +1,6 @@
 // Keys and values of past tokens as halves, in pages of 32 positions that are taken as a sequence grows.
 import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
+import { checkCacheShape, endsAfter, lengthKept } from '../cache-rules.ts';
 import type { Bank } from './bank.ts';
 import type { Device } from './device.ts';
 import type { Range } from './program.ts';
@@ -40,6 +41,7 @@ export class WasmCache implements KVCache {
 
   constructor(shape: CacheShape, device: Device, encode: EncodeAppend, onDispose: (cache: WasmCache) => void) {
     checkCacheShape(shape);
+    checkHeadDim(shape);
     this.shape = shape;
     this.device = device;
     this.encode = encode;
@@ -63,16 +65,8 @@ export class WasmCache implements KVCache {
   }
 
   truncate(sequence: number, length: number): number {
-    const now = Math.max(...this.held.map((_, layer) => this.at(layer, sequence).end));
-    if (!Number.isSafeInteger(length) || length < 0 || length > now)
-      throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
-    // Chunks of different lengths: the start of one layer's chunk may lie within an older chunk of another layer.
-    let kept = length;
-    for (let before = -1; before !== kept; ) {
-      before = kept;
-      for (const [layer, chunk] of this.shape.chunks.entries())
-        if (chunk !== null && this.at(layer, sequence).start > kept - (kept % chunk)) kept -= kept % chunk;
-    }
+    const spans = this.held.map((_, layer) => this.at(layer, sequence));
+    const kept = lengthKept(this.shape, sequence, length, spans);
     for (let layer = 0; layer < this.held.length; layer++) {
       const held = this.at(layer, sequence);
       held.end = Math.min(held.end, kept);
@@ -87,27 +81,9 @@ export class WasmCache implements KVCache {
    * @throws RangeError when the batch does not go on where its sequences end, or exceeds what the cache was made for.
    */
   extend(layer: number, batch: Batch, bank: Bank): { readonly bank: Bank; readonly pages: Float64Array } {
-    const { maxTokens, maxBatch, chunks } = this.shape;
+    const { maxBatch, chunks } = this.shape;
     const tokens = batch.positions.length;
-    if (tokens > maxBatch)
-      throw new RangeError(
-        `A batch of ${tokens} tokens exceeds the cache's ${maxBatch}; cut it, or make the cache for more.`,
-      );
-    const ends = new Map<number, number>();
-    for (let t = 0; t < tokens; t++) {
-      const sequence = batch.sequences[t]!;
-      const position = batch.positions[t]!;
-      const next = ends.get(sequence) ?? this.at(layer, sequence).end;
-      if (position !== next)
-        throw new RangeError(
-          `Sequence ${sequence} goes on at position ${next} in layer ${layer}; the batch brings position ${position}. Append in order, or truncate first.`,
-        );
-      if (position >= maxTokens)
-        throw new RangeError(
-          `Position ${position} of sequence ${sequence} exceeds the cache's ${maxTokens} tokens; truncate it, or make the cache for more.`,
-        );
-      ends.set(sequence, position + 1);
-    }
+    const ends = endsAfter(this.shape, layer, batch, sequence => this.at(layer, sequence).end);
     const home = this.home(layer, bank);
     const chunk = chunks[layer]!;
     for (const [sequence, end] of ends) {
@@ -215,19 +191,9 @@ export function asWasmCache(cache: KVCache): WasmCache {
   throw new TypeError('This cache was made by another backend; make it with the createCache of this one.');
 }
 
-function checkCacheShape(shape: CacheShape): void {
-  for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
-    if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
-      throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
-  if (shape.headDim % 4 !== 0 || shape.headDim > mostHeadDim)
+function checkHeadDim({ headDim }: CacheShape): void {
+  if (headDim % 4 !== 0 || headDim > mostHeadDim)
     throw new RangeError(
-      `This backend computes heads of a multiple of 4 up to ${mostHeadDim} numbers; got headDim ${shape.headDim}. The reference backend takes any.`,
+      `This backend computes heads of a multiple of 4 up to ${mostHeadDim} numbers; got headDim ${headDim}. The reference backend takes any.`,
     );
-  if (shape.chunks.length !== shape.layers)
-    throw new RangeError(
-      `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
-    );
-  for (const chunk of shape.chunks)
-    if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
-      throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
 }

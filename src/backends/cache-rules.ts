@@ -1,0 +1,74 @@
+// What every cache of keys and values demands and promises, wherever its numbers lie.
+import type { Batch, CacheShape } from './backend.ts';
+
+/** @throws RangeError naming what of the shape is no cache's. */
+export function checkCacheShape(shape: CacheShape): void {
+  for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
+    if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
+      throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
+  if (shape.chunks.length !== shape.layers)
+    throw new RangeError(
+      `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
+    );
+  for (const chunk of shape.chunks)
+    if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
+      throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
+}
+
+/**
+ * Where each of the batch's sequences ends in a layer once the batch is appended; `endOf` tells where it ends now.
+ * @throws RangeError when the batch does not go on where its sequences end, or exceeds what the cache was made for.
+ */
+export function endsAfter(
+  { maxTokens, maxBatch }: CacheShape,
+  layer: number,
+  batch: Batch,
+  endOf: (sequence: number) => number,
+): Map<number, number> {
+  const tokens = batch.positions.length;
+  if (tokens > maxBatch)
+    throw new RangeError(
+      `A batch of ${tokens} tokens exceeds the cache's ${maxBatch}; cut it, or make the cache for more.`,
+    );
+  const ends = new Map<number, number>();
+  for (let t = 0; t < tokens; t++) {
+    const sequence = batch.sequences[t]!;
+    const position = batch.positions[t]!;
+    const next = ends.get(sequence) ?? endOf(sequence);
+    if (position !== next)
+      throw new RangeError(
+        `Sequence ${sequence} goes on at position ${next} in layer ${layer}; the batch brings position ${position}. Append in order, or truncate first.`,
+      );
+    if (position >= maxTokens)
+      throw new RangeError(
+        `Position ${position} of sequence ${sequence} exceeds the cache's ${maxTokens} tokens; truncate it, or make the cache for more.`,
+      );
+    ends.set(sequence, position + 1);
+  }
+  return ends;
+}
+
+/** Positions [start, end) of one sequence that a layer holds. */
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * The length that a sequence has after it is rewound to `length`: less where a chunked layer no longer holds the keys before it.
+ * @param spans what each layer holds of the sequence.
+ * @throws RangeError when the sequence has no such length.
+ */
+export function lengthKept({ chunks }: CacheShape, sequence: number, length: number, spans: readonly Span[]): number {
+  const now = Math.max(...spans.map(({ end }) => end));
+  if (!Number.isSafeInteger(length) || length < 0 || length > now)
+    throw new RangeError(`Sequence ${sequence} has ${now} positions; it cannot be rewound to ${length}.`);
+  // Chunks of different lengths: the start of one layer's chunk may lie within an older chunk of another layer.
+  let kept = length;
+  for (let before = -1; before !== kept; ) {
+    before = kept;
+    for (const [layer, chunk] of chunks.entries())
+      if (chunk !== null && spans[layer]!.start > kept - (kept % chunk)) kept -= kept % chunk;
+  }
+  return kept;
+}
