@@ -23,6 +23,8 @@ import type { Engine, EngineOptions, EngineStats, GenerateOptions, ModelInfo } f
 
 /** Logits of one pass take no more memory than this, whatever the vocabulary. */
 const LOGIT_BYTES = 64 * 2 ** 20;
+/** Guessed tokens of one pass. */
+const DRAFTS = 64;
 
 /**
  * Opens a checkpoint and computes on this thread: the event loop waits while a pass runs. `openEngine` is the one to use where it
@@ -99,7 +101,14 @@ class LocalEngine implements Engine {
   #closing: Promise<void> | null = null;
   /** Why nothing can be computed any more. */
   #broken: Error | null = null;
-  readonly #sums = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0 };
+  readonly #sums = {
+    prefillTokens: 0,
+    prefillMs: 0,
+    decodeTokens: 0,
+    decodeMs: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
+  };
 
   constructor(backend: Backend, model: Llama4, cache: KVCache, info: ModelInfo) {
     this.info = info;
@@ -289,15 +298,17 @@ class LocalEngine implements Engine {
   /** One forward pass over what the plan chose; false when nobody has anything to compute. */
   async #pass(): Promise<boolean> {
     const ready = this.#running.filter(({ task }) => task.ready);
-    const works = ready.map(({ task, place, waited }): Work => {
+    const drafts = ready.map(({ task, place }) => (task.tokens.length - place.tokens.length === 1 ? task.draft() : []));
+    const works = ready.map(({ task, place, waited }, i): Work => {
       const done = place.tokens.length;
       return {
         remaining: task.tokens.length - done,
+        drafts: drafts[i]!.length,
         logitRows: count => task.rowsBetween(done, done + count),
         waited,
       };
     });
-    const pieces = plan(works, { tokens: this.info.maxBatch, logitRows: this.#logitRows });
+    const pieces = plan(works, { tokens: this.info.maxBatch, logitRows: this.#logitRows, drafts: DRAFTS });
     if (pieces.length === 0) return false;
     for (const running of ready) running.waited++;
 
@@ -309,16 +320,18 @@ class LocalEngine implements Engine {
       const running = ready[index]!;
       const { task, place } = running;
       running.waited = 0;
-      task.begun();
       const from = place.tokens.length;
+      const drafted = Math.max(0, from + count - task.tokens.length);
+      task.begun(drafted);
       const rows = task.rowsIn(from, from + count);
       for (const position of rows) logitRows.push(tokens.length + position - from);
-      for (let i = from; i < from + count; i++) {
-        tokens.push(task.tokens[i]!);
-        positions.push(i);
+      const computed = [...task.tokens.slice(from, from + count), ...drafts[index]!].slice(0, count);
+      for (const [i, token] of computed.entries()) {
+        tokens.push(token);
+        positions.push(from + i);
         sequences.push(place.sequence);
       }
-      return { running, count, rows, decoding: works[index]!.remaining === 1 };
+      return { running, computed, rows, drafted, decoding: works[index]!.remaining === 1 };
     });
 
     const start = performance.now();
@@ -337,25 +350,35 @@ class LocalEngine implements Engine {
       );
       return true;
     }
-    const decoded = parts.filter(({ decoding }) => decoding).length;
-    this.#account(tokens.length - decoded, decoded, performance.now() - start);
+    const ms = performance.now() - start;
 
     const { vocab } = this.#model.config;
+    const count = { prefilled: 0, decoded: 0 };
     let row = 0;
-    for (const { running, count, rows } of parts) {
+    for (const { running, computed, rows, drafted, decoding } of parts) {
       const { task, place } = running;
       const from = place.tokens.length;
-      for (let i = from; i < from + count; i++) place.tokens.push(task.tokens[i]!);
+      let given = 0;
       for (const position of rows) {
         const at = row++ * vocab;
-        if (task.ended) continue;
+        // Behind a guess that did not come true nothing is true.
+        if (task.ended || task.tokens[position] !== computed[position - from]) continue;
+        given++;
         try {
           task.row(position, logits.subarray(at, at + vocab));
         } catch (error) {
           task.fail(error);
         }
       }
+      const wrong = computed.findIndex((token, i) => task.tokens[from + i] !== token);
+      const kept = wrong < 0 ? computed.length : wrong;
+      for (const token of computed.slice(0, kept)) place.tokens.push(token);
+      if (kept < computed.length) place.tokens.length = this.#cache.truncate(place.sequence, from + kept);
+      this.#sums.draftedTokens += drafted;
+      if (drafted > 0) this.#sums.acceptedTokens += Math.max(0, given - 1);
+      count[decoding ? 'decoded' : 'prefilled'] += kept;
     }
+    this.#account(count.prefilled, count.decoded, ms);
     return true;
   }
 

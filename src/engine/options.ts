@@ -14,6 +14,9 @@ export interface CheckedEngineOptions {
 
 const DEFAULT_CONTEXT = 8192;
 const MOST_THREADS = 64;
+/** Tokens that prompt lookup guesses at once: by default, and at most. */
+const DEFAULT_DRAFTED = 16;
+const MOST_DRAFTED = 64;
 
 /** @throws RangeError naming the option, what it got and what it wanted */
 export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions {
@@ -60,7 +63,12 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
   whole('topLogprobs', options.topLogprobs ?? 0, 0, 20);
+  if (typeof options.promptLookup !== 'boolean') whole('promptLookup', options.promptLookup ?? 0, 0, MOST_DRAFTED);
 }
+
+/** Tokens that a request's prompt lookup may guess at once; 0 where it is off. */
+export const draftedAtMost = ({ promptLookup = 0 }: GenerateOptions): number =>
+  promptLookup === true ? DEFAULT_DRAFTED : Number(promptLookup);
 
 /** Tokens are a list of ids of the vocabulary that fits the context. */
 export function checkTokens(name: string, tokens: readonly number[], least: number, bounds: Bounds): void {

@@ -1,6 +1,8 @@
 // The kinds of request an engine computes: what logits each wants, and what it makes of them.
 import { type Channel, createChannel } from './channel.ts';
 import { mostLikely, summarize } from './log-softmax.ts';
+import { draftedAtMost } from './options.ts';
+import { PromptLookup } from './prompt-lookup.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
 import type { FinishReason, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
 
@@ -14,14 +16,16 @@ export interface Task {
   readonly ended: boolean;
   /** False while its consumer has not taken what is there. */
   readonly ready: boolean;
+  /** Guesses at what follows its tokens. They are computed behind them, and their logits are handed over as far as they come true. */
+  draft(): readonly number[];
   /** How many of the positions [from, to) want logits. */
   rowsBetween(from: number, to: number): number;
   /** Those positions, ascending. */
   rowsIn(from: number, to: number): number[];
   /** A place was found, which holds so many of the tokens already. */
   admitted(cachedTokens: number): void;
-  /** A pass that computes tokens of it begins. */
-  begun(): void;
+  /** A pass that computes tokens of it begins, with so many guessed ones behind them. */
+  begun(drafted: number): void;
   /** Logits of a wanted position; the array is the task's to change. */
   row(position: number, logits: Float32Array): void;
   fail(error: unknown): void;
@@ -39,6 +43,7 @@ export class GenerationTask implements Task {
   readonly #contextTokens: number;
   readonly #stopTokens: ReadonlySet<number>;
   readonly #sampler: Sampler;
+  readonly #lookup: PromptLookup | null;
   readonly #queuedAt = performance.now();
   #admittedAt: number | null = null;
   #begunAt: number | null = null;
@@ -46,6 +51,11 @@ export class GenerationTask implements Task {
   #lastAt = 0;
   #cachedTokens = 0;
   #generated = 0;
+  #drafted = 0;
+  #accepted = 0;
+  /** Of the last pass: tokens guessed, and rows handed over. */
+  #guess = 0;
+  #rows = 0;
 
   constructor(prompt: readonly number[], options: GenerateOptions, contextTokens: number, scratch: Scratch) {
     this.tokens = [...prompt];
@@ -55,18 +65,30 @@ export class GenerationTask implements Task {
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
     this.#sampler = createSampler(options, scratch);
+    const most = draftedAtMost(options);
+    this.#lookup = most > 0 ? new PromptLookup(most) : null;
+  }
+
+  draft(): readonly number[] {
+    if (!this.#lookup) return [];
+    if (this.#guess > 0) this.#lookup.verified(this.#guess, this.#rows - 1);
+    this.#guess = 0;
+    // Each pass gives one token more than was guessed, and the last of all is not computed.
+    const room = Math.min(this.#maxTokens - this.#generated - 1, this.#contextTokens - this.tokens.length);
+    return room > 0 ? this.#lookup.draft(this.tokens, room) : [];
   }
 
   get firstRow(): number {
     return this.#promptTokens - 1;
   }
 
-  rowsBetween(_from: number, to: number): number {
-    return to === this.tokens.length ? 1 : 0;
+  rowsBetween(from: number, to: number): number {
+    return Math.max(0, to - Math.max(from, this.tokens.length - 1));
   }
 
   rowsIn(from: number, to: number): number[] {
-    return this.rowsBetween(from, to) ? [to - 1] : [];
+    const rows = this.rowsBetween(from, to);
+    return Array.from({ length: rows }, (_, i) => to - rows + i);
   }
 
   admitted(cachedTokens: number): void {
@@ -74,11 +96,15 @@ export class GenerationTask implements Task {
     this.#cachedTokens = cachedTokens;
   }
 
-  begun(): void {
+  begun(drafted: number): void {
     this.#begunAt ??= performance.now();
+    this.#guess = drafted;
+    this.#drafted += drafted;
+    this.#rows = 0;
   }
 
   row(_position: number, logits: Float32Array): void {
+    if (this.#rows++ > 0) this.#accepted++;
     const { token, logSum } = this.#sampler.sample(logits, this.tokens);
     this.#lastAt = performance.now();
     this.#firstAt ??= this.#lastAt;
@@ -110,6 +136,8 @@ export class GenerationTask implements Task {
         queueMs: (this.#admittedAt ?? now) - this.#queuedAt,
         prefillMs: this.#begunAt === null ? 0 : (this.#firstAt ?? now) - this.#begunAt,
         decodeMs: this.#firstAt === null ? 0 : this.#lastAt - this.#firstAt,
+        draftedTokens: this.#drafted,
+        acceptedTokens: this.#accepted,
       },
     });
   }
@@ -136,6 +164,10 @@ export class RowsTask implements Task {
 
   get firstRow(): number {
     return this.#rows[0]!;
+  }
+
+  draft(): readonly number[] {
+    return [];
   }
 
   get ready(): boolean {

@@ -68,7 +68,8 @@ async function* continuePrompt(
     yield { index, text, logprobs: write(scored), end: null };
   }
   if (request.options.maxTokens === 0) {
-    const stats = { cachedTokens: 0, generatedTokens: 0, queueMs: 0, decodeMs: 0 };
+    const nothing = { cachedTokens: 0, generatedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+    const stats = { ...nothing, queueMs: 0, decodeMs: 0 };
     const end = { reason: 'length', stats: { ...stats, promptTokens: tokens.length, prefillMs: promptMs } } as const;
     yield { index, text: '', logprobs: request.echo ? null : write([]), end };
     return;

@@ -101,7 +101,16 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     } finally {
       counts.running--;
     }
-    const stats = { promptTokens, cachedTokens: 0, generatedTokens, queueMs: 0, prefillMs: 10, decodeMs: 20 };
+    const drafts = { draftedTokens: 0, acceptedTokens: 0 };
+    const stats = {
+      promptTokens,
+      cachedTokens: 0,
+      generatedTokens,
+      queueMs: 0,
+      prefillMs: 10,
+      decodeMs: 20,
+      ...drafts,
+    };
     yield { type: 'end', reason, stats };
   }
 
@@ -149,7 +158,16 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     async stats() {
       if (dead) throw dead;
       const none = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0, weightBytesRead: 0 };
-      return { ...none, multiplyAdds: 0, memoryBytes: 0, cacheBytes: 0, running: counts.running, waiting: 0 };
+      const drafts = { draftedTokens: 0, acceptedTokens: 0 };
+      return {
+        ...none,
+        ...drafts,
+        multiplyAdds: 0,
+        memoryBytes: 0,
+        cacheBytes: 0,
+        running: counts.running,
+        waiting: 0,
+      };
     },
     async [Symbol.asyncDispose]() {},
   };

@@ -12,6 +12,8 @@ export function totalOf(all: readonly GenerationStats[]): GenerationStats {
     queueMs: sum('queueMs'),
     prefillMs: sum('prefillMs'),
     decodeMs: sum('decodeMs'),
+    draftedTokens: sum('draftedTokens'),
+    acceptedTokens: sum('acceptedTokens'),
   };
 }
 
