@@ -5,6 +5,7 @@ import { cacheShape, planModel } from '../model/config.ts';
 import { forward, type Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
 import { createChannel } from './channel.ts';
+import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { checkMemory, freeMemory } from './memory.ts';
 import {
@@ -40,6 +41,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
   checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
+  const grammars = createGrammars(options.tokenBytes ?? null, modelPlan.config.vocab);
   const backend = await createBackend(checked);
   try {
     const model = await loadWeights(bound, backend, options);
@@ -50,7 +52,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
         maxBatch: checked.maxBatch,
       }),
     );
-    return new LocalEngine(backend, model, cache, {
+    return new LocalEngine(backend, model, cache, grammars, {
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
@@ -89,6 +91,7 @@ class LocalEngine implements Engine {
   readonly #backend: Backend;
   readonly #model: Llama4;
   readonly #cache: KVCache;
+  readonly #grammars: Grammars;
   readonly #sequences;
   readonly #scratch;
   readonly #logitRows: number;
@@ -110,11 +113,12 @@ class LocalEngine implements Engine {
     acceptedTokens: 0,
   };
 
-  constructor(backend: Backend, model: Llama4, cache: KVCache, info: ModelInfo) {
+  constructor(backend: Backend, model: Llama4, cache: KVCache, grammars: Grammars, info: ModelInfo) {
     this.info = info;
     this.#backend = backend;
     this.#model = model;
     this.#cache = cache;
+    this.#grammars = grammars;
     this.#sequences = createSequences(cache);
     this.#scratch = createScratch(model.config.vocab);
     this.#logitRows = Math.max(1, Math.floor(LOGIT_BYTES / (model.config.vocab * 4)));
@@ -122,7 +126,9 @@ class LocalEngine implements Engine {
 
   async *generate(prompt: readonly number[], options: GenerateOptions = {}) {
     checkGenerate(prompt, options, this.#bounds);
-    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch);
+    const { grammar, stopTokens = [] } = options;
+    const constraint = grammar === undefined ? null : this.#grammars.begin(grammar, stopTokens);
+    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint);
     const abort = (): void => {
       task.end('abort');
       this.#wake();

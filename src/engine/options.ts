@@ -63,6 +63,8 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
   whole('topLogprobs', options.topLogprobs ?? 0, 0, 20);
+  const { grammar } = options;
+  if (grammar !== undefined && typeof grammar !== 'string') throw wrong('grammar', grammar, 'a text in GBNF');
   if (typeof options.promptLookup !== 'boolean') whole('promptLookup', options.promptLookup ?? 0, 0, MOST_DRAFTED);
 }
 

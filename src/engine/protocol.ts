@@ -60,7 +60,7 @@ export function toWire(error: unknown): WireError {
 export function fromWire({ name, message, stack, path }: WireError): Error {
   let error: Error;
   if (path !== undefined) error = new CheckpointError(path, message.slice(path.length + 2));
-  else if (name === 'RangeError') error = new RangeError(message);
+  else if (name === 'RangeError' || name === 'GrammarError') error = new RangeError(message);
   else if (name === 'TypeError') error = new TypeError(message);
   else error = new Error(message);
   // Where it happened is in the thread; the client's own frames say nothing.

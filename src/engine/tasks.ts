@@ -4,6 +4,7 @@ import { mostLikely, summarize } from './log-softmax.ts';
 import { draftedAtMost } from './options.ts';
 import { PromptLookup } from './prompt-lookup.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
+import type { TokenConstraint } from './token-constraint.ts';
 import type { FinishReason, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
 
 /** A sequence of tokens to compute, as the engine's loop sees it. */
@@ -57,14 +58,20 @@ export class GenerationTask implements Task {
   #guess = 0;
   #rows = 0;
 
-  constructor(prompt: readonly number[], options: GenerateOptions, contextTokens: number, scratch: Scratch) {
+  constructor(
+    prompt: readonly number[],
+    options: GenerateOptions,
+    contextTokens: number,
+    scratch: Scratch,
+    constraint: TokenConstraint | null = null,
+  ) {
     this.tokens = [...prompt];
     this.#options = options;
     this.#promptTokens = prompt.length;
     this.#maxTokens = options.maxTokens ?? Infinity;
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
-    this.#sampler = createSampler(options, scratch);
+    this.#sampler = createSampler(options, scratch, constraint);
     const most = draftedAtMost(options);
     this.#lookup = most > 0 ? new PromptLookup(most) : null;
   }
@@ -119,7 +126,8 @@ export class GenerationTask implements Task {
       logprob: logits[token]! - logSum,
       topLogprobs: mostLikely(logits, logSum, this.#options.topLogprobs ?? 0),
     });
-    if (this.#generated >= this.#maxTokens) this.end('length');
+    if (this.#sampler.ended) this.end('stop');
+    else if (this.#generated >= this.#maxTokens) this.end('length');
     else if (this.tokens.length > this.#contextTokens) this.end('context');
   }
 

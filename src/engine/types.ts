@@ -1,5 +1,6 @@
 // Tokens in, tokens out: what an engine promises. The engine never sees text.
 import type { Llama4Config } from '../model/llama4.ts';
+import type { TokenBytes } from './token-trie.ts';
 
 export interface EngineOptions {
   /** Default 'wasm'. 'reference' is scalar TypeScript: exact and slow. */
@@ -12,6 +13,8 @@ export interface EngineOptions {
   readonly maxSequences?: number;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
   readonly maxBatch?: number;
+  /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */
+  readonly tokenBytes?: TokenBytes;
   /** Bytes of weights loaded so far, while opening. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;
@@ -43,6 +46,11 @@ export interface GenerateOptions extends SamplingOptions {
   readonly maxTokens?: number;
   /** The token that ends the generation is not yielded. */
   readonly stopTokens?: Iterable<number>;
+  /**
+   * GBNF: only tokens whose bytes can follow in a text of this grammar are said, and an end only where the text may end. The
+   * generation ends by itself where nothing can follow. Needs an engine with `tokenBytes`.
+   */
+  readonly grammar?: string;
   /**
    * Prompt-lookup decoding: guess up to so many next tokens from the request's own (true: 16; 0 and false: off, the default) and
    * verify them in one pass. The tokens are the same as without, whatever the options; only the time is not.
