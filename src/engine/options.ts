@@ -43,6 +43,8 @@ export function contextOf({ contextTokens }: CheckedEngineOptions, { contextLeng
 }
 
 /** What a request's tokens are checked against. */
+const MOST_BIASES = 1024;
+
 export interface Bounds {
   readonly vocab: number;
   readonly contextTokens: number;
@@ -59,6 +61,7 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   real('repetitionPenalty', options.repetitionPenalty, 0.01, 100);
   real('presencePenalty', options.presencePenalty, -100, 100);
   real('frequencyPenalty', options.frequencyPenalty, -100, 100);
+  checkBiases(options.logitBias, bounds.vocab);
   whole('repetitionWindow', options.repetitionWindow ?? 0, 0, 2 ** 31 - 1);
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
@@ -87,6 +90,17 @@ export function checkTokens(name: string, tokens: readonly number[], least: numb
     const token = tokens[i]!;
     if (!Number.isInteger(token) || token < 0 || token >= vocab)
       throw wrong(`${name}[${i}]`, token, `a token id from 0 to ${vocab - 1}`);
+  }
+}
+
+/** A bias is for a token of the vocabulary. */
+function checkBiases(biases: GenerateOptions['logitBias'], vocab: number): void {
+  if (biases === undefined) return;
+  if (!(biases instanceof Map) || biases.size > MOST_BIASES)
+    throw wrong('logitBias', biases, `a Map of at most ${MOST_BIASES} token ids`);
+  for (const [token, bias] of biases) {
+    whole('logitBias', token, 0, vocab - 1);
+    real(`logitBias of token ${token}`, bias, -100, 100);
   }
 }
 

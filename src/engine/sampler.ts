@@ -19,7 +19,7 @@ export interface Sampler {
 }
 
 /**
- * In this order: the constraint, which makes tokens impossible; penalties; division by the temperature; then the most likely tokens, of which top-k keeps the first k, top-p
+ * In this order: the constraint, which makes tokens impossible; biases; penalties; division by the temperature; then the most likely tokens, of which top-k keeps the first k, top-p
  * the shortest beginning that has this share of what top-k left (arXiv 1904.09751), min-p those at least as likely as this share
  * of the first (arXiv 2407.01082). The shortest of the three remains. Like tokens are ordered by id.
  * @param options checked by the caller
@@ -57,13 +57,17 @@ export function createSampler(
   };
 }
 
-/** Changes the logits of tokens in the window and returns what undoes it; null where no penalty is set. */
-function penaltiesOf({ repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 }: SamplingOptions) {
-  if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return null;
+/** Changes the logits of tokens with a bias or in the window and returns what undoes it; null where nothing of that is set. */
+function penaltiesOf(options: SamplingOptions) {
+  const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias } = options;
+  const penalizes = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  if (!penalizes && !logitBias?.size) return null;
   return (logits: Float32Array, window: readonly number[]): (() => void) => {
     const counts = new Map<number, number>();
-    for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
-    const before = [...counts.keys()].map(token => [token, logits[token]!] as const);
+    if (penalizes) for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
+    const changed = new Set([...(logitBias?.keys() ?? []), ...counts.keys()]);
+    const before = Array.from(changed, token => [token, logits[token]!] as const);
+    for (const [token, bias] of logitBias ?? []) logits[token]! += bias;
     for (const [token, count] of counts) {
       const x = logits[token]!;
       const scaled = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;

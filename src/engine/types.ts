@@ -35,6 +35,8 @@ export interface SamplingOptions {
   readonly presencePenalty?: number;
   /** Subtract times its count in the window. Default 0. */
   readonly frequencyPenalty?: number;
+  /** Added to the logits of these tokens, −100 … 100 each; the whole at most 1024 tokens. Default: none. */
+  readonly logitBias?: ReadonlyMap<number, number>;
   /** Tokens the penalties look back on; default 64, counts prompt and answer. */
   readonly repetitionWindow?: number;
   /** A request owns its random generator; the same seed gives the same tokens whatever runs beside it. Default: random. */
