@@ -3,16 +3,18 @@ import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
 import { type AccessOptions, createAccessCheck } from './access.ts';
-import { checkConversation, completeChat, streamChat } from './chat-completions.ts';
-import { complete, preparePrompts, streamCompletion } from './completions.ts';
+import { createAnswering } from './answering.ts';
+import { readJson } from './body.ts';
+import { chatCompletions } from './chat-completions.ts';
+import { completions } from './completions.ts';
+import { dialectOf } from './dialect.ts';
+import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError } from './errors.ts';
 import { healthOf, wireModel } from './model-routes.ts';
-import type { Lease, Models } from './models.ts';
+import type { Models } from './models.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
 import { wrongValue } from './parameters.ts';
-import { createRequestScopes, type RequestScope } from './request-scope.ts';
-import { parseChatRequest, parseCompletionRequest } from './requests.ts';
-import { eventStream } from './sse.ts';
+import { createRequestScopes } from './request-scope.ts';
 
 export interface AppOptions extends AccessOptions {
   readonly models: Models;
@@ -28,6 +30,9 @@ export interface AppOptions extends AccessOptions {
   readonly onError?: (error: unknown, request: { readonly method: string; readonly path: string }) => void;
 }
 
+/** What models answer. */
+const ENDPOINTS: readonly Endpoint[] = [chatCompletions, completions];
+
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
@@ -39,7 +44,6 @@ const SECURITY_HEADERS = {
 export function createApp(options: AppOptions): Hono {
   const { models, maxBodyBytes = 4 * 1024 * 1024, healthTimeoutMs = 10_000, pageFolder = BUILT_PAGE } = options;
   const allow = createAccessCheck(options);
-  const openScope = createRequestScopes(options.stopping);
   const created = Math.floor(Date.now() / 1000);
   const app = new Hono();
 
@@ -48,7 +52,10 @@ export function createApp(options: AppOptions): Hono {
     if (shown.status >= 500) options.onError?.(error, { method, path });
     return shown;
   };
-  app.onError((error, c) => report(error, c.req.method, c.req.path).toResponse());
+  app.onError((error, c) => {
+    const shown = report(error, c.req.method, c.req.path);
+    return shown.toResponse(dialectOf(c.req.path).error(shown));
+  });
 
   app.use(async (c, next) => {
     allow(c.req.header('host') ?? new URL(c.req.url).host, c.req.header('origin'));
@@ -70,56 +77,9 @@ export function createApp(options: AppOptions): Hono {
     }),
   );
 
-  /** Answers with a model; whoever goes away, the lease and the scope end exactly once. */
-  async function answer(
-    request: { readonly model: string; readonly stream: boolean },
-    raw: Request,
-    respond: (lease: Lease, scope: RequestScope) => AsyncGenerator<unknown, void> | Promise<unknown>,
-  ): Promise<Response> {
-    const scope = openScope(raw.signal);
-    const { pathname } = new URL(raw.url);
-    let lease: Lease | null = null;
-    const end = () => {
-      scope.end();
-      lease?.[Symbol.dispose]();
-    };
-    const fail = (error: unknown): ApiError => {
-      const cause = scope.signal.aborted ? gone(scope.signal) : error;
-      if (!(cause instanceof ApiError)) void models.examine(request.model);
-      return report(cause, raw.method, pathname);
-    };
-    try {
-      lease = await models.acquire(request.model, scope.signal);
-      const body = respond(lease, scope);
-      if (Symbol.asyncIterator in body)
-        return eventStream(body, { abort: () => scope.abort(), end, toWire: error => fail(error).toWire() });
-      const response = Response.json(await body);
-      end();
-      return response;
-    } catch (error) {
-      const failure = fail(error);
-      end();
-      return failure.toResponse();
-    }
-  }
-
-  app.post('/v1/chat/completions', async c => {
-    const request = parseChatRequest(await readJson(c.req.raw));
-    return answer(request, c.req.raw, ({ chat }, { signal }) => {
-      checkConversation(chat, request);
-      return request.stream ? streamChat(chat, request, signal) : completeChat(chat, request, signal);
-    });
-  });
-
-  app.post('/v1/completions', async c => {
-    const request = parseCompletionRequest(await readJson(c.req.raw));
-    return answer(request, c.req.raw, ({ chat }, { signal }) => {
-      const prompts = preparePrompts(chat, request);
-      return request.stream
-        ? streamCompletion(chat, request, prompts, signal)
-        : complete(chat, request, prompts, signal);
-    });
-  });
+  const answer = createAnswering({ models, openScope: createRequestScopes(options.stopping), report });
+  for (const endpoint of ENDPOINTS)
+    app.post(endpoint.path, async c => answer(endpoint, endpoint.parse(await readJson(c.req.raw)), c.req.raw));
 
   app.get('/v1/models', async c =>
     c.json({ object: 'list', data: (await models.list()).map(model => wireModel(model, created)) }),
@@ -159,30 +119,4 @@ export function createApp(options: AppOptions): Hono {
     return new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`).toResponse();
   });
   return app;
-}
-
-/** What ended a request from outside: the client left (nobody will read this), or the server stops. */
-function gone(signal: AbortSignal): ApiError {
-  if (signal.reason instanceof ApiError) return signal.reason;
-  return new ApiError(400, 'request_aborted', 'The client ended the request before it was answered.');
-}
-
-async function readJson(request: Request): Promise<unknown> {
-  const type = request.headers.get('content-type') ?? '';
-  if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type))
-    throw new ApiError(
-      415,
-      'unsupported_media_type',
-      `The content type must be application/json; got ${type ? JSON.stringify(type.slice(0, 100)) : 'none'}. Send the header 'content-type: application/json'.`,
-    );
-  const text = await request.text().catch((error: Error) => {
-    throw new ApiError(400, 'incomplete_body', `The body could not be read to its end: ${error.message}`, {
-      cause: error,
-    });
-  });
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new ApiError(400, 'invalid_json', `The body is not JSON: ${(error as Error).message}.`, { cause: error });
-  }
 }

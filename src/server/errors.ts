@@ -1,10 +1,11 @@
 // Errors as the OpenAI API shapes them: a message in words, a type, the parameter and a code a program can test.
 import type { WireError } from './wire.ts';
 
-export type ErrorStatus = 400 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503;
+export type ErrorStatus = 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503;
 
 const TYPES: Readonly<Record<ErrorStatus, string>> = {
   400: 'invalid_request_error',
+  401: 'authentication_error',
   403: 'permission_error',
   404: 'invalid_request_error',
   405: 'invalid_request_error',
@@ -40,8 +41,9 @@ export class ApiError extends Error {
     return { error: { message: this.message, type: TYPES[this.status], param: this.param, code: this.code } };
   }
 
-  toResponse(): Response {
-    return Response.json(this.toWire(), { status: this.status, headers: this.headers });
+  /** @param body the error as the client's API shapes it. */
+  toResponse(body: unknown = this.toWire()): Response {
+    return Response.json(body, { status: this.status, headers: this.headers });
   }
 }
 

@@ -17,12 +17,14 @@ export function totalOf(all: readonly GenerationStats[]): GenerationStats {
   };
 }
 
-export function usageOf(stats: GenerationStats): WireUsage {
+/** @param answers how many answers to each prompt `stats` is the sum of: a prompt counts once, as with OpenAI. */
+export function usageOf(stats: GenerationStats, answers = 1): WireUsage {
+  const promptTokens = stats.promptTokens / answers;
   return {
-    prompt_tokens: stats.promptTokens,
+    prompt_tokens: promptTokens,
     completion_tokens: stats.generatedTokens,
-    total_tokens: stats.promptTokens + stats.generatedTokens,
-    prompt_tokens_details: { cached_tokens: stats.cachedTokens },
+    total_tokens: promptTokens + stats.generatedTokens,
+    prompt_tokens_details: { cached_tokens: Math.floor(stats.cachedTokens / answers) },
   };
 }
 
