@@ -9,11 +9,13 @@ export { openCheckpoint } from './checkpoint/open.ts';
 export { createChat, openChat } from './engine/chat.ts';
 export type { ChatModel, ChatOptions } from './engine/chat-types.ts';
 export { openEngine } from './engine/client.ts';
+export { EngineDraining, EngineFailed, EngineRestarting } from './engine/errors.ts';
 export { openLocalEngine } from './engine/local-engine.ts';
 export type {
   ChatEvent,
   Engine,
   EngineOptions,
+  EngineState,
   EngineStats,
   FinishReason,
   GenerateOptions,
@@ -21,6 +23,7 @@ export type {
   GenerationStats,
   ModelInfo,
   SamplingOptions,
+  StateListener,
   TokenEvent,
 } from './engine/types.ts';
 export { planModel } from './model/config.ts';

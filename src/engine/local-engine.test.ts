@@ -1,8 +1,10 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { ReferenceCache } from '../backends/reference/cache.ts';
 import { WasmCache } from '../backends/wasm/cache.ts';
 import { Threads } from '../backends/wasm/threads.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
+import { EngineDraining, EngineFailed } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, EngineOptions, GenerateOptions } from './types.ts';
@@ -271,11 +273,69 @@ describe('ends and failures', () => {
       for (const result of await Promise.allSettled(told))
         expect(result.status === 'rejected' && String(result.reason)).toMatch('out of luck');
       await expect(collect(engine, tokensOf(1, 8))).rejects.toThrow('out of luck');
-      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+      expect(engine.state).toBe('failed');
+      await expect(engine.stats()).rejects.toThrow(EngineFailed);
     } finally {
       lost.mockRestore();
     }
     await Promise.all([engine[Symbol.asyncDispose](), engine[Symbol.asyncDispose]()]);
+  });
+
+  test.each([
+    ['reference', ReferenceCache],
+    ['wasm', WasmCache],
+  ] as const)('a pass that one request spoils is computed again without it, %s', async (backend, Cache) => {
+    const append = Cache.prototype.append;
+    const spoilt = 255;
+    const spoil = vi.spyOn(Cache.prototype, 'append').mockImplementation(function (this: never, ...args) {
+      const [layer, , , batch] = args;
+      if (layer === 2 && batch.tokens.includes(spoilt)) throw new Error('out of luck');
+      append.apply(this, args);
+    });
+    try {
+      await using engine = await open({ backend, threads: 1, maxSequences: 5, maxBatch: 40 });
+      const states: string[] = [];
+      engine.onState(state => states.push(state));
+      const sick = collect(engine, [...tokensOf(7, 5), spoilt, 9], { maxTokens: 9 });
+      const together = await Promise.allSettled([
+        ...requests.slice(0, 3).map(([prompt, options]) => collect(engine, prompt, options)),
+        engine.score(tokensOf(8, 30)),
+        sick,
+        ...requests.slice(3).map(([prompt, options]) => collect(engine, prompt, { ...options, promptLookup: true })),
+      ]);
+      expect(together.map(({ status }) => status)).toEqual(
+        together.map((_, i) => (i === 4 ? 'rejected' : 'fulfilled')),
+      );
+      await expect(sick).rejects.toThrow('out of luck');
+      expect(states).toEqual([]);
+      await using alone = await open({ backend, threads: 1 });
+      const got = together.map(r => (r.status === 'fulfilled' ? r.value : null));
+      expect(got[3]).toEqual(await alone.score(tokensOf(8, 30)));
+      got.splice(3, 2);
+      for (const [i, [prompt, options]] of requests.entries())
+        expect(got[i]).toMatchObject({ events: (await collect(alone, prompt, options)).events });
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+    } finally {
+      spoil.mockRestore();
+    }
+  });
+
+  test('draining finishes what is there and refuses what comes', async () => {
+    await using engine = await open({ maxSequences: 1 });
+    const running = [1, 2].map(seed => collect(engine, tokensOf(seed, 8), { maxTokens: 5 }));
+    await new Promise(resolve => setImmediate(resolve));
+    let drained = false;
+    const draining = engine.drain().then(() => {
+      drained = true;
+    });
+    expect(engine.state).toBe('draining');
+    await expect(collect(engine, [1])).rejects.toThrow(EngineDraining);
+    await expect(engine.score([1, 2])).rejects.toThrow(EngineDraining);
+    await running[0];
+    expect(drained).toBe(false);
+    expect((await running[1]!).tokens.length).toBe(5);
+    await draining;
+    await engine.drain();
   });
 
   test('a cache that fails ends the engine, with a reason that names the file', async () => {

@@ -5,6 +5,8 @@ import { cacheShape, planModel } from '../model/config.ts';
 import { forward, type Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
 import { createChannel } from './channel.ts';
+import { createState } from './engine-state.ts';
+import { EngineDraining, EngineFailed } from './errors.ts';
 import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { checkMemory, freeMemory } from './memory.ts';
@@ -20,7 +22,15 @@ import { createScratch } from './sampler.ts';
 import { plan, type Work } from './scheduler.ts';
 import { createSequences, type Place } from './sequences.ts';
 import { GenerationTask, logprobOf, RowsTask, type Task } from './tasks.ts';
-import type { Engine, EngineOptions, EngineStats, GenerateOptions, ModelInfo } from './types.ts';
+import type {
+  Engine,
+  EngineOptions,
+  EngineState,
+  EngineStats,
+  GenerateOptions,
+  ModelInfo,
+  StateListener,
+} from './types.ts';
 
 /** Logits of one pass take no more memory than this, whatever the vocabulary. */
 const LOGIT_BYTES = 64 * 2 ** 20;
@@ -102,6 +112,11 @@ class LocalEngine implements Engine {
   #woken = false;
   #closed = false;
   #closing: Promise<void> | null = null;
+  readonly #state = createState();
+  /** Told when nothing runs and nothing waits. */
+  #drained: (() => void)[] = [];
+  /** They were part of a pass that failed, and are computed one by one until it is known whose fault it was. */
+  readonly #suspects = new Set<Running>();
   /** Why nothing can be computed any more. */
   #broken: Error | null = null;
   readonly #sums = {
@@ -122,6 +137,20 @@ class LocalEngine implements Engine {
     this.#sequences = createSequences(cache);
     this.#scratch = createScratch(model.config.vocab);
     this.#logitRows = Math.max(1, Math.floor(LOGIT_BYTES / (model.config.vocab * 4)));
+  }
+
+  get state(): EngineState {
+    return this.#state.state;
+  }
+
+  onState(listener: StateListener): () => void {
+    return this.#state.listen(listener);
+  }
+
+  async drain(): Promise<void> {
+    this.#checkOpen();
+    this.#state.set('draining');
+    if (this.#looping) await new Promise<void>(resolve => this.#drained.push(resolve));
   }
 
   async *generate(prompt: readonly number[], options: GenerateOptions = {}) {
@@ -231,6 +260,7 @@ class LocalEngine implements Engine {
 
   async #close(): Promise<void> {
     this.#closed = true;
+    this.#state.set('closed');
     this.#failAll(closedError());
     await this.#looping;
     try {
@@ -255,6 +285,7 @@ class LocalEngine implements Engine {
 
   #enqueue(task: Task): void {
     this.#checkOpen();
+    if (this.state === 'draining') throw new EngineDraining(this.info.path);
     this.#waiting.push(task);
     this.#wake();
   }
@@ -268,10 +299,12 @@ class LocalEngine implements Engine {
     this.#woken = true;
     this.#looping ??= this.#loop().catch(error => {
       // What the cache holds is unknown, and who is in the lists may be there by half: nobody is left waiting.
-      this.#broken = brokenError(this.info.path, error);
+      this.#broken = new EngineFailed(this.info.path, error, 'Open it again.');
       this.#failAll(this.#broken);
       this.#waiting = [];
       this.#running = [];
+      this.#state.set('failed', this.#broken);
+      this.#tellDrained();
     });
   }
 
@@ -284,11 +317,20 @@ class LocalEngine implements Engine {
       this.#settle();
     } while (!this.#closed && !this.#broken && ((await this.#pass()) || this.#woken));
     this.#looping = null;
+    this.#tellDrained();
+  }
+
+  #tellDrained(): void {
+    for (const tell of this.#drained.splice(0)) tell();
   }
 
   /** Frees the places of who ended, and lets in who waits. */
   #settle(): void {
-    for (const { task, place } of this.#running) if (task.ended) this.#sequences.release(place);
+    for (const running of this.#running)
+      if (running.task.ended) {
+        this.#sequences.release(running.place);
+        this.#suspects.delete(running);
+      }
     this.#running = this.#running.filter(({ task }) => !task.ended);
     // Also behind one who waits long: many may come and give up meanwhile.
     this.#waiting = this.#waiting.filter(task => !task.ended);
@@ -303,7 +345,8 @@ class LocalEngine implements Engine {
 
   /** One forward pass over what the plan chose; false when nobody has anything to compute. */
   async #pass(): Promise<boolean> {
-    const ready = this.#running.filter(({ task }) => task.ready);
+    const suspect = [...this.#suspects].find(({ task }) => task.ready);
+    const ready = suspect ? [suspect] : this.#running.filter(({ task }) => task.ready);
     const drafts = ready.map(({ task, place }) => (task.tokens.length - place.tokens.length === 1 ? task.draft() : []));
     const works = ready.map(({ task, place, waited }, i): Work => {
       const done = place.tokens.length;
@@ -350,12 +393,12 @@ class LocalEngine implements Engine {
         logitRows: Int32Array.from(logitRows),
       });
     } catch (error) {
-      this.#giveUp(
-        parts.map(({ running }) => running),
-        error,
-      );
+      const failed = parts.map(({ running }) => running);
+      if (failed.length > 1) this.#suspect(failed);
+      else await this.#giveUp(failed[0]!, error);
       return true;
     }
+    if (suspect) this.#suspects.delete(suspect);
     const ms = performance.now() - start;
 
     const { vocab } = this.#model.config;
@@ -394,11 +437,29 @@ class LocalEngine implements Engine {
     );
   }
 
-  /** A pass failed half way: what the cache holds of its sequences is unknown, so they end and their places begin anew. */
-  #giveUp(failed: readonly Running[], error: unknown): void {
-    for (const { task } of failed) if (!task.ended) task.fail(error);
-    for (const { place } of failed) this.#sequences.discard(place);
-    this.#running = this.#running.filter(running => !failed.includes(running));
+  /** A pass failed half way: its sequences go back to where they were before it, and are computed one by one. */
+  #suspect(failed: readonly Running[]): void {
+    for (const running of failed) {
+      const { place } = running;
+      place.tokens.length = this.#cache.truncate(place.sequence, place.tokens.length);
+      this.#suspects.add(running);
+    }
+  }
+
+  /**
+   * A sequence failed on its own: it ends, and its place begins anew.
+   * @throws what a pass of one token throws there: then it is not the sequence, and nothing can be computed any more
+   */
+  async #giveUp(failed: Running, error: unknown): Promise<void> {
+    const { task, place } = failed;
+    if (!task.ended) task.fail(error);
+    this.#suspects.delete(failed);
+    this.#running = this.#running.filter(running => running !== failed);
+    this.#cache.truncate(place.sequence, 0);
+    const zero = Int32Array.of(0);
+    const sequences = Int32Array.of(place.sequence);
+    await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
+    this.#sequences.discard(place);
   }
 
   #account(prefilled: number, decoded: number, ms: number): void {
@@ -409,12 +470,6 @@ class LocalEngine implements Engine {
     this.#sums.decodeMs += ms * share;
   }
 }
-
-const brokenError = (path: string, cause: unknown): Error =>
-  new Error(
-    `${path}: this engine can compute no more (${cause instanceof Error ? cause.message : String(cause)}). Open it again.`,
-    { cause },
-  );
 
 const closedError = (): Error => new Error('This engine is closed. Open another with openEngine.');
 

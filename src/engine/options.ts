@@ -10,6 +10,7 @@ export interface CheckedEngineOptions {
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
   readonly maxBatch: number;
+  readonly maxRestarts: number;
 }
 
 const DEFAULT_CONTEXT = 8192;
@@ -26,13 +27,15 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     contextTokens,
     maxSequences = 4,
     maxBatch = 512,
+    maxRestarts = 3,
   } = options;
   if (backend !== 'wasm' && backend !== 'reference') throw wrong('backend', backend, "'wasm' or 'reference'");
   whole('threads', threads, 1, MOST_THREADS);
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);
   whole('maxBatch', maxBatch, 1, 65536);
-  return { backend, threads, contextTokens, maxSequences, maxBatch };
+  whole('maxRestarts', maxRestarts, 0, 1000);
+  return { backend, threads, contextTokens, maxSequences, maxBatch, maxRestarts };
 }
 
 /** Positions a sequence may hold: as asked for, but no more than the checkpoint was made for. */

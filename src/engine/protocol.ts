@@ -32,6 +32,8 @@ export type FromWorker =
   | { readonly type: 'progress'; readonly loadedBytes: number; readonly totalBytes: number }
   | { readonly type: 'opened'; readonly info: ModelInfo }
   | { readonly type: 'not-opened'; readonly error: WireError }
+  /** Nothing can be computed any more; who was under way has been told. */
+  | { readonly type: 'broken'; readonly error: WireError }
   | { readonly type: 'token'; readonly id: number; readonly event: TokenEvent }
   | { readonly type: 'row'; readonly id: number; readonly row: number; readonly logprobs: Float32Array<ArrayBuffer> }
   /** A request is over: a generation's end, scores, statistics, or nothing after rows. */

@@ -13,6 +13,8 @@ export interface EngineOptions {
   readonly maxSequences?: number;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
   readonly maxBatch?: number;
+  /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
+  readonly maxRestarts?: number;
   /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */
   readonly tokenBytes?: TokenBytes;
   /** Bytes of weights loaded so far, while opening. */
@@ -126,8 +128,22 @@ export interface EngineStats {
   readonly waiting: number;
 }
 
+/**
+ * 'failed': nothing is computed; what was under way is told so. An engine in a thread goes on to 'restarting' and 'ready', and stays
+ * 'failed' when that does not help. 'draining': what is there is finished and nothing more is taken.
+ */
+export type EngineState = 'ready' | 'failed' | 'restarting' | 'draining' | 'closed';
+
+/** @param error why, of 'failed' */
+export type StateListener = (state: EngineState, error?: Error) => void;
+
 export interface Engine extends AsyncDisposable {
   readonly info: ModelInfo;
+  readonly state: EngineState;
+  /** Calls back at every change of state. @returns what ends that */
+  onState(listener: StateListener): () => void;
+  /** Refuses further requests with EngineDraining; resolves when those under way have ended. */
+  drain(): Promise<void>;
   /** Yields tokens as they are computed; the generator's return value says why it ended. Leaving the loop aborts. */
   generate(prompt: readonly number[], options?: GenerateOptions): AsyncGenerator<TokenEvent, GenerationEnd>;
   /**

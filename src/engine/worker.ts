@@ -92,6 +92,10 @@ async function open(port: MessagePort, { path, options }: Opening): Promise<void
       onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
     });
     serve(port, engine);
+    engine.onState((state, error) => {
+      // Requests under way are told first: their answers take a few turns of promises.
+      if (state === 'failed') setImmediate(() => send({ type: 'broken', error: toWire(error) }));
+    });
     send({ type: 'opened', info: engine.info });
   } catch (error) {
     send({ type: 'not-opened', error: toWire(error) });

@@ -142,6 +142,9 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
   };
   const engine: Engine = {
     info,
+    state: 'ready',
+    onState: () => () => {},
+    async drain() {},
     // biome-ignore lint/correctness/useYield: the server generates through the chat model only
     async *generate() {
       throw new Error('not used by the server');
