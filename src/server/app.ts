@@ -10,6 +10,7 @@ import { completions } from './completions.ts';
 import { dialectOf } from './dialect.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError } from './errors.ts';
+import { countMessageTokens, messages } from './messages.ts';
 import { healthOf, wireModel } from './model-routes.ts';
 import type { Models } from './models.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
@@ -31,7 +32,7 @@ export interface AppOptions extends AccessOptions {
 }
 
 /** What models answer. */
-const ENDPOINTS: readonly Endpoint[] = [chatCompletions, completions];
+const ENDPOINTS: readonly Endpoint[] = [chatCompletions, completions, messages, countMessageTokens];
 
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',

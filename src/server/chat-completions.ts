@@ -1,14 +1,14 @@
 // POST /v1/chat/completions: a conversation in, the assistant's next message out, whole or streamed.
 import type { ChatModel } from '../engine/chat-types.ts';
 import type { GenerationStats, TokenEvent } from '../engine/types.ts';
-import { converse } from './answers.ts';
+import { converse, newId } from './answers.ts';
 import { type ChatRequest, chatSchema, parseChatRequest } from './chat-request.ts';
 import { checkConversation } from './conversation.ts';
 import { openai } from './dialect.ts';
 import { endpoint } from './endpoint.ts';
 import { chatLogprobs } from './logprobs.ts';
 import { finishReasonOf, timingsOf, totalOf, usageOf } from './usage.ts';
-import type { WireChatChunk, WireChatCompletion, WireFinishReason } from './wire.ts';
+import type { WireChatChunk, WireChatCompletion, WireFinishReason, WireToolCall } from './wire.ts';
 
 export const chatCompletions = endpoint<ChatRequest>({
   path: '/v1/chat/completions',
@@ -22,12 +22,19 @@ export const chatCompletions = endpoint<ChatRequest>({
   },
 });
 
-const envelope = () => ({ id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000) });
+const envelope = () => ({ id: newId('chatcmpl-'), created: Math.floor(Date.now() / 1000) });
+
+const newCall = (name: string): WireToolCall => ({
+  id: newId('call_'),
+  type: 'function',
+  function: { name, arguments: '' },
+});
 
 /** The whole answers in one object. */
 async function completeChat(chat: ChatModel, request: ChatRequest, signal: AbortSignal): Promise<WireChatCompletion> {
   const answers = Array.from({ length: request.answers }, () => ({
     content: '',
+    calls: [] as { -readonly [key in keyof WireToolCall]: WireToolCall[key] }[],
     tokens: [] as TokenEvent[],
     finish: 'stop' as WireFinishReason,
   }));
@@ -37,8 +44,12 @@ async function completeChat(chat: ChatModel, request: ChatRequest, signal: Abort
     if (event.type === 'text') {
       answer.content += event.text;
       if (request.logprobs) answer.tokens.push(...event.tokens);
-    } else {
-      answer.finish = finishReasonOf(event.reason);
+    } else if (event.type === 'call-start') answer.calls.push(newCall(event.name));
+    else if (event.type === 'call-arguments') {
+      const call = answer.calls.at(-1)!;
+      call.function = { ...call.function, arguments: call.function.arguments + event.delta };
+    } else if (event.type === 'end') {
+      answer.finish = finishReasonOf(event.reason, answer.calls.length > 0);
       stats.push(event.stats);
     }
   }
@@ -47,9 +58,14 @@ async function completeChat(chat: ChatModel, request: ChatRequest, signal: Abort
     ...envelope(),
     object: 'chat.completion',
     model: request.model,
-    choices: answers.map(({ content, tokens, finish }, index) => ({
+    choices: answers.map(({ content, calls, tokens, finish }, index) => ({
       index,
-      message: { role: 'assistant', content, refusal: null },
+      message: {
+        role: 'assistant',
+        content: content === '' && calls.length > 0 ? null : content,
+        refusal: null,
+        ...(calls.length > 0 && { tool_calls: calls }),
+      },
       logprobs: request.logprobs ? chatLogprobs(chat.tokenizer, tokens) : null,
       finish_reason: finish,
     })),
@@ -78,11 +94,17 @@ async function* streamChat(
 
   for (let index = 0; index < request.answers; index++) yield chunk(index, { role: 'assistant', content: '' }, null);
   const stats: GenerationStats[] = [];
+  const calls = new Array<number>(request.answers).fill(0);
   for await (const { index, event } of converse(chat, request, request.answers, signal)) {
     if (event.type === 'text') yield chunk(index, { content: event.text }, event.tokens);
-    else {
+    else if (event.type === 'call-start')
+      yield chunk(index, { tool_calls: [{ index: calls[index]!++, ...newCall(event.name) }] }, null);
+    else if (event.type === 'call-arguments')
+      yield chunk(index, { tool_calls: [{ index: calls[index]! - 1, function: { arguments: event.delta } }] }, null);
+    else if (event.type === 'end') {
       stats.push(event.stats);
-      yield { ...chunk(index, {}, null, finishReasonOf(event.reason)), timings: timingsOf(event.stats) };
+      const finish = finishReasonOf(event.reason, calls[index]! > 0);
+      yield { ...chunk(index, {}, null, finish), timings: timingsOf(event.stats) };
     }
   }
   if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(totalOf(stats), request.answers) };

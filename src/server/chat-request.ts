@@ -5,6 +5,54 @@ import type { Message } from '../tokenizer/tokenizer.ts';
 import { generationFields, generationOf, isEmpty, MAX_TOP_LOGPROBS } from './generation-fields.ts';
 import { messagesField, toMessage } from './message-fields.ts';
 import { boolean, integer, label, parse, unsupported, wrongValue } from './parameters.ts';
+import {
+  description,
+  jsonSchemaFormat,
+  type ResponseFormat,
+  schemaObject,
+  type ToolUse,
+  toolList,
+  toolName,
+  toolUse,
+} from './tool-fields.ts';
+
+const tool = z.strictObject(
+  {
+    type: z.literal('function', { error: "'function'" }),
+    function: z.strictObject(
+      { name: toolName, description, parameters: schemaObject.nullish(), strict: boolean() },
+      { error: 'an object with name, description and parameters' },
+    ),
+  },
+  { error: 'a tool {"type": "function", "function": {"name": …}}' },
+);
+
+const choiceError = `'auto', 'none', 'required' or {"type": "function", "function": {"name": …}}`;
+const toolChoice = z
+  .union(
+    [
+      z.enum(['auto', 'none', 'required']),
+      z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) }),
+    ],
+    { error: choiceError },
+  )
+  .nullish();
+
+const formatError = "an object whose type is 'text', 'json_object' or 'json_schema'";
+const responseFormat = z
+  .discriminatedUnion(
+    'type',
+    [
+      z.strictObject({ type: z.literal('text') }),
+      z.strictObject({ type: z.literal('json_object') }),
+      z.strictObject({
+        type: z.literal('json_schema'),
+        json_schema: z.strictObject(jsonSchemaFormat, { error: 'an object with name and schema' }),
+      }),
+    ],
+    { error: formatError },
+  )
+  .nullish();
 
 export const chatSchema = z.strictObject({
   ...generationFields,
@@ -13,10 +61,10 @@ export const chatSchema = z.strictObject({
   max_completion_tokens: integer(1, Number.MAX_SAFE_INTEGER),
   logprobs: boolean(),
   top_logprobs: integer(0, MAX_TOP_LOGPROBS),
-  response_format: unsupported(value => isEmpty(value) || (value as { type?: unknown } | null)?.type === 'text'),
-  tools: unsupported(isEmpty),
-  tool_choice: unsupported(value => value === 'none' || value === 'auto'),
-  parallel_tool_calls: label(),
+  response_format: responseFormat,
+  tools: toolList(tool),
+  tool_choice: toolChoice,
+  parallel_tool_calls: boolean(),
   functions: unsupported(isEmpty),
   function_call: unsupported(value => value === 'none' || value === 'auto'),
   modalities: unsupported(value => Array.isArray(value) && value.length === 1 && value[0] === 'text'),
@@ -55,7 +103,39 @@ export function parseChatRequest(body: unknown): ChatRequest {
   return {
     ...generation,
     messages: request.messages.map(toMessage),
-    options: { ...generation.options, maxTokens: now ?? old ?? undefined, topLogprobs },
+    options: {
+      ...generation.options,
+      ...toolUseOf(request),
+      ...formatOf(request),
+      maxTokens: now ?? old ?? undefined,
+      topLogprobs,
+    },
     logprobs: request.logprobs ?? false,
+  };
+}
+
+type Body = z.output<typeof chatSchema>;
+
+function toolUseOf({ tools, tool_choice: choice, parallel_tool_calls: parallel }: Body): ToolUse {
+  const described = (tools ?? []).map(({ function: { name, description, parameters } }) => ({
+    name,
+    description: description ?? undefined,
+    parameters: parameters ?? undefined,
+  }));
+  return toolUse(
+    described,
+    choice && typeof choice === 'object' ? choice.function : (choice ?? undefined),
+    parallel ?? undefined,
+    {
+      choice: 'tool_choice',
+      name: index => `tools[${index}].function.name`,
+    },
+  );
+}
+
+function formatOf({ response_format: format }: Body): { responseFormat?: ResponseFormat } {
+  if (!format || format.type === 'text') return {};
+  return {
+    responseFormat: format.type === 'json_schema' ? { type: format.type, schema: format.json_schema.schema } : format,
   };
 }

@@ -21,6 +21,7 @@ const newApp = (more: object = {}) => createApp({ models: createModels({ library
 const app = newApp();
 
 const chat = (fields: object) => ({ model: 'tiny', messages: [{ role: 'user', content: 'x' }], ...fields });
+const fn = (name: string) => ({ type: 'function', function: { name } });
 const completion = (fields: object) => ({ model: 'tiny', prompt: 'x', ...fields });
 
 async function post(path: string, body: string, headers: Record<string, string> = {}) {
@@ -103,13 +104,28 @@ describe('wrong parameters are named, with what they got and what they wanted', 
     ['chat/completions', chat({ logit_bias: { 5: 101 } }), 'logit_bias.5', 'from -100 to 100; got 101.'],
     ['chat/completions', chat({ logit_bias: { x: 1 } }), 'logit_bias', 'keys are token ids; got "x".'],
     ['chat/completions', chat({ logit_bias: { 258: 1 } }), 'logit_bias', 'token ids from 0 to 257; got 258.'],
-    ['chat/completions', chat({ tools: [{}] }), 'tools', 'does not have that feature yet', 'unsupported_parameter'],
+    ['chat/completions', chat({ tools: [{}] }), 'tools[0].type', "'function'", 'missing_required_parameter'],
+    ['chat/completions', chat({ tools: [fn('f'), fn('f')] }), 'tools[1].function.name', 'no other tool has; got "f".'],
+    ['chat/completions', chat({ tools: [fn('a b')] }), 'tools[0].function.name', 'a name of 1 to 64 letters'],
+    ['chat/completions', chat({ tool_choice: 'required' }), 'tool_choice', 'without \'tools\'; got "required".'],
     [
       'chat/completions',
-      chat({ response_format: { type: 'json_object' } }),
-      'response_format',
-      'got an object',
-      'unsupported_parameter',
+      chat({ tools: [fn('f')], tool_choice: { type: 'function', function: { name: 'g' } } }),
+      'tool_choice',
+      'one of the \'tools\'; got "g".',
+    ],
+    [
+      'chat/completions',
+      chat({ response_format: { type: 'xml' } }),
+      'response_format.type',
+      "'text', 'json_object' or 'json_schema'; got \"xml\".",
+    ],
+    [
+      'chat/completions',
+      chat({ response_format: { type: 'json_schema' } }),
+      'response_format.json_schema',
+      'an object with name and schema',
+      'missing_required_parameter',
     ],
     [
       'chat/completions',
@@ -466,8 +482,8 @@ describe('paths', () => {
     const unknown = await app.request('/v1/embeddings', { method: 'POST' });
     expect(unknown.status).toBe(404);
     expect(((await unknown.json()) as WireError).error.message).toBe(
-      'There is no POST /v1/embeddings here. There are: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, ' +
-        'POST /v1/models/load, GET /v1/models/:id, GET /health.',
+      'There is no POST /v1/embeddings here. There are: POST /v1/chat/completions, POST /v1/completions, ' +
+        'POST /v1/messages, POST /v1/messages/count_tokens, GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /health.',
     );
     const wrong = await app.request('/v1/chat/completions');
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);

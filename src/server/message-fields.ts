@@ -6,7 +6,7 @@ import { label, list, wrongValue } from './parameters.ts';
 
 const MAX_MESSAGES = 4096;
 /** Levels of a tool call's arguments, which chat templates walk recursively. */
-const MAX_NESTING = 64;
+export const MAX_NESTING = 64;
 
 const textPart = z.strictObject(
   {

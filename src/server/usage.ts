@@ -44,5 +44,6 @@ export function timingsOf(stats: GenerationStats, answers = 1): WireTimings {
   };
 }
 
-/** OpenAI has one word for both limits, the request's and the context's. */
-export const finishReasonOf = (reason: FinishReason): WireFinishReason => (reason === 'stop' ? 'stop' : 'length');
+/** OpenAI has one word for both limits, the request's and the context's. @param calls whether the answer calls tools */
+export const finishReasonOf = (reason: FinishReason, calls = false): WireFinishReason =>
+  reason !== 'stop' ? 'length' : calls ? 'tool_calls' : 'stop';
