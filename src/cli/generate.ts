@@ -108,6 +108,7 @@ export function statsLine(stats: GenerationStats, reason?: string): string {
   const why: Record<string, string> = {
     length: ' · stopped at --max-tokens',
     context: ' · the context is full',
+    deadline: ' · out of time',
     abort: ' · stopped',
   };
   return `${amount(generatedTokens, 'token')}${speed}${guesses} · prompt ${amount(promptTokens, 'token')}${cached} in ${durationText(prefillMs)}${why[reason ?? ''] ?? ''}`;

@@ -1,4 +1,5 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ReferenceCache } from '../backends/reference/cache.ts';
 import { WasmCache } from '../backends/wasm/cache.ts';
@@ -9,6 +10,7 @@ import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, EngineOptions, GenerateOptions } from './types.ts';
 
+const longer = fileURLToPath(new URL('../../test/fixtures/golden/scout-tiny.gguf', import.meta.url));
 let models: SmallModels;
 beforeAll(async () => {
   models = await writeSmallModels();
@@ -229,6 +231,47 @@ describe('ends and failures', () => {
     expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
   });
 
+  test('after an abort at most one pass is computed, in the middle of a prompt too', async () => {
+    await using engine = await openLocalEngine(longer, { backend: 'reference', threads: 1 });
+    let passes = 0;
+    const append = ReferenceCache.prototype.append;
+    const counted = vi.spyOn(ReferenceCache.prototype, 'append').mockImplementation(function (this: never, ...args) {
+      if (args[0] === 0) passes++;
+      append.apply(this, args);
+    });
+    try {
+      const controller = new AbortController();
+      const generation = collect(engine, tokensOf(1, 200), { signal: controller.signal });
+      const rows = new AbortController();
+      const scores = engine.score(tokensOf(2, 200), { signal: rows.signal });
+      while (passes < 2) await new Promise(resolve => setImmediate(resolve));
+      const before = passes;
+      controller.abort();
+      rows.abort(new Error('enough'));
+      await expect(scores).rejects.toThrow('enough');
+      expect((await generation).end.reason).toBe('abort');
+      await new Promise(resolve => setTimeout(resolve, 20));
+      expect(passes).toBeLessThanOrEqual(before + 1);
+      // Pieces of a prompt were still small, for nothing was known of the speed.
+      expect((await engine.stats()).prefillTokens).toBeLessThan(200);
+    } finally {
+      counted.mockRestore();
+    }
+    expect((await collect(engine, tokensOf(3, 9), { maxTokens: 2 })).tokens.length).toBe(2);
+  });
+
+  test('a deadline ends who computes and who waits, and gives what there is', async () => {
+    await using engine = await openLocalEngine(longer, { backend: 'reference', maxSequences: 1, contextTokens: 512 });
+    const long = collect(engine, tokensOf(1, 8), { timeoutMs: 150 });
+    const waiting = collect(engine, tokensOf(2, 8), { timeoutMs: 10 });
+    const patient = collect(engine, tokensOf(3, 8), { maxTokens: 3, timeoutMs: 60_000 });
+    expect((await waiting).end).toMatchObject({ reason: 'deadline', stats: { generatedTokens: 0, prefillMs: 0 } });
+    const { tokens, end } = await long;
+    expect([end.reason, tokens.length]).toEqual(['deadline', end.stats.generatedTokens]);
+    expect(tokens.length).toBeGreaterThan(0);
+    expect((await patient).end.reason).toBe('length');
+  });
+
   test('leaving the loop aborts; an aborted signal never starts; who waits can be aborted', async () => {
     await using engine = await open({ maxSequences: 1 });
     for await (const _ of engine.generate(tokensOf(1, 8))) break;
@@ -396,6 +439,7 @@ describe('options are checked', () => {
     [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'wasm' or 'reference'/],
     [{ threads: 0 }, /^threads: got 0, wanted a whole number from 1 to 64/],
     [{ maxSequences: 1.5 }, /^maxSequences: got 1.5/],
+    [{ passMs: 0 }, /^passMs: got 0, wanted milliseconds/],
     [{ maxBatch: NaN }, /^maxBatch: got NaN/],
     [{ contextTokens: -4 }, /^contextTokens: got -4/],
     [{ contextTokens: 65 }, /^contextTokens: got 65, wanted at most 64, the context this checkpoint was made for/],
@@ -419,6 +463,8 @@ describe('options are checked', () => {
     [[1], { presencePenalty: Infinity }, /^presencePenalty: got Infinity/],
     [[1], { repetitionWindow: -1 }, /^repetitionWindow: got -1/],
     [[1], { seed: 0.5 }, /^seed: got 0.5/],
+    [[1], { timeoutMs: -1 }, /^timeoutMs: got -1/],
+    [[1], { promptLookup: 65 }, /^promptLookup: got 65, wanted a whole number from 0 to 64/],
     [[1], { maxTokens: -1 }, /^maxTokens: got -1/],
     [[1], { topLogprobs: 21 }, /^topLogprobs: got 21, wanted a whole number from 0 to 20/],
   ])('generating from %j with %o', async (prompt, options, message) => {

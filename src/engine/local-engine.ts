@@ -18,6 +18,7 @@ import {
   checkTokens,
   contextOf,
 } from './options.ts';
+import { createPace } from './pace.ts';
 import { createScratch } from './sampler.ts';
 import { plan, type Work } from './scheduler.ts';
 import { createSequences, type Place } from './sequences.ts';
@@ -62,7 +63,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
         maxBatch: checked.maxBatch,
       }),
     );
-    return new LocalEngine(backend, model, cache, grammars, {
+    return new LocalEngine(backend, model, cache, grammars, checked.passMs, {
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
@@ -103,6 +104,7 @@ class LocalEngine implements Engine {
   readonly #cache: KVCache;
   readonly #grammars: Grammars;
   readonly #sequences;
+  readonly #pace;
   readonly #scratch;
   readonly #logitRows: number;
   #waiting: Task[] = [];
@@ -128,13 +130,14 @@ class LocalEngine implements Engine {
     acceptedTokens: 0,
   };
 
-  constructor(backend: Backend, model: Llama4, cache: KVCache, grammars: Grammars, info: ModelInfo) {
+  constructor(backend: Backend, model: Llama4, cache: KVCache, grammars: Grammars, passMs: number, info: ModelInfo) {
     this.info = info;
     this.#backend = backend;
     this.#model = model;
     this.#cache = cache;
     this.#grammars = grammars;
     this.#sequences = createSequences(cache);
+    this.#pace = createPace(passMs, info.maxBatch);
     this.#scratch = createScratch(model.config.vocab);
     this.#logitRows = Math.max(1, Math.floor(LOGIT_BYTES / (model.config.vocab * 4)));
   }
@@ -158,13 +161,16 @@ class LocalEngine implements Engine {
     const { grammar, stopTokens = [] } = options;
     const constraint = grammar === undefined ? null : this.#grammars.begin(grammar, stopTokens);
     const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint);
-    const abort = (): void => {
-      task.end('abort');
+    const end = (reason: 'abort' | 'deadline'): void => {
+      task.end(reason);
       this.#wake();
     };
+    const abort = (): void => end('abort');
     if (options.maxTokens === 0) task.end('length');
     else if (options.signal?.aborted) task.end('abort');
     else this.#enqueue(task);
+    const { timeoutMs } = options;
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => end('deadline'), timeoutMs);
     options.signal?.addEventListener('abort', abort, { once: true });
     try {
       for (;;) {
@@ -173,6 +179,7 @@ class LocalEngine implements Engine {
         yield next.value;
       }
     } finally {
+      clearTimeout(timer);
       options.signal?.removeEventListener('abort', abort);
       abort(); // the consumer may have left the loop
     }
@@ -357,7 +364,7 @@ class LocalEngine implements Engine {
         waited,
       };
     });
-    const pieces = plan(works, { tokens: this.info.maxBatch, logitRows: this.#logitRows, drafts: DRAFTS });
+    const pieces = plan(works, { tokens: this.#pace.tokens, logitRows: this.#logitRows, drafts: DRAFTS });
     if (pieces.length === 0) return false;
     for (const running of ready) running.waited++;
 
@@ -400,6 +407,7 @@ class LocalEngine implements Engine {
     }
     if (suspect) this.#suspects.delete(suspect);
     const ms = performance.now() - start;
+    this.#pace.measured(tokens.length, ms);
 
     const { vocab } = this.#model.config;
     const count = { prefilled: 0, decoded: 0 };

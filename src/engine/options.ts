@@ -10,6 +10,7 @@ export interface CheckedEngineOptions {
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
   readonly maxBatch: number;
+  readonly passMs: number;
   readonly maxRestarts: number;
 }
 
@@ -27,6 +28,7 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     contextTokens,
     maxSequences = 4,
     maxBatch = 512,
+    passMs = 250,
     maxRestarts = 3,
   } = options;
   if (backend !== 'wasm' && backend !== 'reference') throw wrong('backend', backend, "'wasm' or 'reference'");
@@ -34,8 +36,9 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);
   whole('maxBatch', maxBatch, 1, 65536);
+  if (!(passMs > 0)) throw wrong('passMs', passMs, 'milliseconds, more than 0');
   whole('maxRestarts', maxRestarts, 0, 1000);
-  return { backend, threads, contextTokens, maxSequences, maxBatch, maxRestarts };
+  return { backend, threads, contextTokens, maxSequences, maxBatch, passMs, maxRestarts };
 }
 
 /** Positions a sequence may hold: as asked for, but no more than the checkpoint was made for. */
@@ -69,6 +72,7 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
   whole('topLogprobs', options.topLogprobs ?? 0, 0, 20);
+  real('timeoutMs', options.timeoutMs, 0, 2 ** 31 - 1);
   const { grammar } = options;
   if (grammar !== undefined && typeof grammar !== 'string') throw wrong('grammar', grammar, 'a text in GBNF');
   if (typeof options.promptLookup !== 'boolean') whole('promptLookup', options.promptLookup ?? 0, 0, MOST_DRAFTED);

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openLocalEngine } from './local-engine.ts';
 import { lookUp, PromptLookup } from './prompt-lookup.ts';
-import { collect, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
+import { collect, geometry, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { GenerateOptions } from './types.ts';
 
 describe('what is guessed', () => {
@@ -70,6 +70,12 @@ describe('tokens are the same as without', () => {
   });
   afterAll(() => models[Symbol.dispose]());
 
+  /** Token t is one printable character. */
+  const tokenBytes = {
+    bytes: Uint8Array.from({ length: geometry.vocab }, (_, token) => 33 + (token % 94)),
+    offsets: Uint32Array.from({ length: geometry.vocab + 1 }, (_, token) => token),
+  };
+
   /** Prompts that repeat themselves, and options under which answers do. */
   const requests: [number[], GenerateOptions][] = Array.from({ length: 24 }, (_, seed) => {
     const stretch = tokensOf(seed, 3 + (seed % 5));
@@ -81,13 +87,15 @@ describe('tokens are the same as without', () => {
       { temperature: 0.8, topP: 0.4, seed },
       { temperature: 0.5, seed, repetitionPenalty: 0.7, frequencyPenalty: -0.4 },
       { temperature: 1, seed, presencePenalty: -2, repetitionWindow: 6, topLogprobs: 2 },
+      { temperature: 0.7, seed, logitBias: new Map(tokensOf(seed, 2).map(token => [token, 9])) },
+      { temperature: 1.5, seed, grammar: 'root ::= ("ab" | "c" [a-d]+ "!")+' },
     ];
-    return [prompt, { maxTokens: 5 + ((seed * 7) % 60), ...options[seed % 6] }];
+    return [prompt, { maxTokens: 5 + ((seed * 7) % 60), ...options[seed % 8] }];
   });
 
   test.each(['reference', 'wasm'] as const)('%s: alone and together, with every kind of option', async backend => {
     const open = (maxBatch: number, maxSequences: number) =>
-      openLocalEngine(models.llama4, { backend, threads: 2, maxBatch, maxSequences });
+      openLocalEngine(models.llama4, { backend, threads: 2, maxBatch, maxSequences, tokenBytes });
     await using plain = await open(64, 1);
     const wanted = [];
     for (const [prompt, options] of requests) wanted.push(await collect(plain, prompt, options));
@@ -123,8 +131,8 @@ describe('tokens are the same as without', () => {
   });
 
   test('stop tokens within a guess end there; what follows in the conversation is right', async () => {
-    await using plain = await openLocalEngine(models.llama4, { backend: 'reference' });
-    await using guessing = await openLocalEngine(models.llama4, { backend: 'reference', maxSequences: 1 });
+    await using plain = await openLocalEngine(models.llama4, { backend: 'reference', tokenBytes });
+    await using guessing = await openLocalEngine(models.llama4, { backend: 'reference', maxSequences: 1, tokenBytes });
     for (const [prompt, options] of requests) {
       const free = await collect(plain, prompt, options);
       for (const at of [2, 5, 9].filter(n => n < free.tokens.length)) {

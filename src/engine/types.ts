@@ -13,6 +13,11 @@ export interface EngineOptions {
   readonly maxSequences?: number;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
   readonly maxBatch?: number;
+  /**
+   * About how long a forward pass may take, ms: prompts are cut into pieces by the speed measured so far, for aborts and new requests
+   * are heard between passes. Infinity: pieces of maxBatch tokens. Default 250.
+   */
+  readonly passMs?: number;
   /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
   readonly maxRestarts?: number;
   /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */
@@ -62,6 +67,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly promptLookup?: boolean | number;
   /** Also give the n most likely tokens of each step, 0 … 20. Default 0. */
   readonly topLogprobs?: number;
+  /** The generation ends with 'deadline' so many ms after it was asked for, waiting included, at the next end of a pass. */
+  readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -72,8 +79,8 @@ export interface TokenEvent {
   readonly topLogprobs: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-/** 'context' = the context is full. */
-export type FinishReason = 'stop' | 'length' | 'context' | 'abort';
+/** 'context' = the context is full. 'deadline' = `timeoutMs` has passed. */
+export type FinishReason = 'stop' | 'length' | 'context' | 'deadline' | 'abort';
 
 export interface GenerationEnd {
   readonly reason: FinishReason;
