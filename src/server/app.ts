@@ -16,6 +16,8 @@ import type { Models } from './models.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
 import { wrongValue } from './parameters.ts';
 import { createRequestScopes } from './request-scope.ts';
+import { responses } from './responses.ts';
+import { detokenize, tokenize } from './tokenize.ts';
 
 export interface AppOptions extends AccessOptions {
   readonly models: Models;
@@ -32,7 +34,15 @@ export interface AppOptions extends AccessOptions {
 }
 
 /** What models answer. */
-const ENDPOINTS: readonly Endpoint[] = [chatCompletions, completions, messages, countMessageTokens];
+const ENDPOINTS: readonly Endpoint[] = [
+  chatCompletions,
+  completions,
+  responses,
+  messages,
+  countMessageTokens,
+  tokenize,
+  detokenize,
+];
 
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',

@@ -5,7 +5,7 @@ import type { ChatOptions } from '../engine/chat-types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
 import type { Conversation } from './answers.ts';
 import type { ModelRequest } from './endpoint.ts';
-import { modelField, samplingOf, stopList } from './generation-fields.ts';
+import { isEmpty, modelField, samplingOf, stopList } from './generation-fields.ts';
 import { isDeeperThan, MAX_NESTING } from './message-fields.ts';
 import { boolean, integer, label, list, number, parse, unsupported, wrongValue } from './parameters.ts';
 import { description, schemaObject, type ToolUse, toolList, toolName, toolUse } from './tool-fields.ts';
@@ -100,7 +100,7 @@ export const messagesSchema = z.strictObject({
   metadata: label(),
   service_tier: label(),
   inference_geo: label(),
-  output_config: unsupported(value => Object.keys(value as object).length === 0),
+  output_config: unsupported(isEmpty),
   container: unsupported(),
 });
 
