@@ -2,6 +2,7 @@
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
+import { z } from 'zod';
 import { type AccessOptions, createAccessCheck } from './access.ts';
 import { createAnswering } from './answering.ts';
 import { readJson } from './body.ts';
@@ -10,11 +11,13 @@ import { completions } from './completions.ts';
 import { dialectOf } from './dialect.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError } from './errors.ts';
+import { modelField } from './generation-fields.ts';
 import { countMessageTokens, messages } from './messages.ts';
 import { healthOf, wireModel } from './model-routes.ts';
 import type { Models } from './models.ts';
+import { openApiDocument, type PlainRoute } from './openapi.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
-import { wrongValue } from './parameters.ts';
+import { parse } from './parameters.ts';
 import { createRequestScopes } from './request-scope.ts';
 import { responses } from './responses.ts';
 import { detokenize, tokenize } from './tokenize.ts';
@@ -42,6 +45,21 @@ const ENDPOINTS: readonly Endpoint[] = [
   countMessageTokens,
   tokenize,
   detokenize,
+];
+
+const loadSchema = z.strictObject({ model: modelField });
+
+const ROUTES: readonly PlainRoute[] = [
+  { method: 'get', path: '/v1/models', summary: 'Lists the models of the library.' },
+  { method: 'get', path: '/v1/models/{id}', summary: 'One model, its state and its facts.' },
+  {
+    method: 'post',
+    path: '/v1/models/load',
+    summary: 'Begins to load a model and answers at once.',
+    schema: loadSchema,
+  },
+  { method: 'get', path: '/health', summary: 'Whether an engine answers: 200, or 503.' },
+  { method: 'get', path: '/openapi.json', summary: 'This document.' },
 ];
 
 const SECURITY_HEADERS = {
@@ -97,9 +115,7 @@ export function createApp(options: AppOptions): Hono {
   );
 
   app.post('/v1/models/load', async c => {
-    const body = await readJson(c.req.raw);
-    const id = (body as { model?: unknown } | null)?.model;
-    if (typeof id !== 'string') throw wrongValue('model', id, "the id of a model that '/v1/models' lists");
+    const { model: id } = parse(loadSchema, await readJson(c.req.raw));
     await models.preload(id);
     return c.json(wireModel(await models.find(id), created), 202);
   });
@@ -110,6 +126,9 @@ export function createApp(options: AppOptions): Hono {
     const health = await healthOf(models, healthTimeoutMs);
     return c.json(health, health.status === 'ok' ? 200 : 503);
   });
+
+  const document = openApiDocument(ENDPOINTS, ROUTES);
+  app.get('/openapi.json', c => c.json(document));
 
   app.get('*', async (c, next) =>
     c.req.path.startsWith('/v1/') ? next() : ((await pageFile(c.req.path, pageFolder)) ?? next()),
