@@ -2,6 +2,7 @@
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
+import type { DestinationStream } from 'pino';
 import { z } from 'zod';
 import { type AccessOptions, createAccessCheck } from './access.ts';
 import { createAnswering } from './answering.ts';
@@ -11,16 +12,22 @@ import { completions } from './completions.ts';
 import { dialectOf } from './dialect.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError } from './errors.ts';
+import { createExchange, type Exchange, type Observer, tokensOf } from './exchange.ts';
 import { modelField } from './generation-fields.ts';
+import { createKeyCheck, type KeyEntry } from './keys.ts';
 import { countMessageTokens, messages } from './messages.ts';
+import { createMetrics } from './metrics.ts';
 import { healthOf, wireModel } from './model-routes.ts';
 import type { Models } from './models.ts';
 import { openApiDocument, type PlainRoute } from './openapi.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
 import { parse } from './parameters.ts';
+import { createRateLimits } from './rate-limits.ts';
+import { createRequestLog } from './request-log.ts';
 import { createRequestScopes } from './request-scope.ts';
 import { responses } from './responses.ts';
 import { detokenize, tokenize } from './tokenize.ts';
+import { createTracing } from './tracing.ts';
 
 export interface AppOptions extends AccessOptions {
   readonly models: Models;
@@ -32,6 +39,12 @@ export interface AppOptions extends AccessOptions {
   readonly pageFolder?: URL;
   /** Aborted when the server stops: running answers end with an error. */
   readonly stopping?: AbortSignal;
+  /** Who may use the API. Default: everyone who may reach the server. */
+  readonly keys?: readonly KeyEntry[];
+  /** Where a line a request is written, as JSON, without what was said. Default: nowhere. */
+  readonly log?: DestinationStream;
+  /** Measure the process itself too, for /metrics. Default false. */
+  readonly processMetrics?: boolean;
   /** Told of every error that is the server's own fault (5xx), for a log. */
   readonly onError?: (error: unknown, request: { readonly method: string; readonly path: string }) => void;
 }
@@ -60,7 +73,21 @@ const ROUTES: readonly PlainRoute[] = [
   },
   { method: 'get', path: '/health', summary: 'Whether an engine answers: 200, or 503.' },
   { method: 'get', path: '/openapi.json', summary: 'This document.' },
+  { method: 'get', path: '/metrics', summary: "The server's measurements, for Prometheus.", type: 'text/plain' },
 ];
+
+/** What wants a key, where there are keys: all but the page and /health. */
+const isApi = (path: string): boolean =>
+  path.startsWith('/v1/') || ['/tokenize', '/detokenize', '/metrics', '/openapi.json'].includes(path);
+
+interface Context {
+  Variables: { exchange: Exchange };
+}
+
+const tokensSpent = (exchange: Exchange): number => {
+  const { prompt, answer } = tokensOf(exchange);
+  return prompt + answer;
+};
 
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
@@ -70,27 +97,54 @@ const SECURITY_HEADERS = {
 };
 
 /** The API and the page over a registry of models. Pure request to response: no socket is opened. */
-export function createApp(options: AppOptions): Hono {
+export function createApp(options: AppOptions): Hono<Context> {
   const { models, maxBodyBytes = 4 * 1024 * 1024, healthTimeoutMs = 10_000, pageFolder = BUILT_PAGE } = options;
   const allow = createAccessCheck(options);
   const created = Math.floor(Date.now() / 1000);
-  const app = new Hono();
+  const app = new Hono<Context>();
 
-  const report = (error: unknown, method: string, path: string): ApiError => {
+  const checkKey = createKeyCheck(options.keys ?? []);
+  const limits = createRateLimits();
+  const metrics = createMetrics(models, { process: options.processMetrics });
+  const observers: readonly Observer[] = [
+    metrics,
+    createTracing(),
+    { end: exchange => limits.spend(exchange.key, tokensSpent(exchange)) },
+    ...(options.log ? [createRequestLog(options.log)] : []),
+  ];
+  const end = (exchange: Exchange) => {
+    for (const observer of observers) observer.end?.(exchange);
+  };
+
+  const report = (error: unknown, exchange: Exchange): ApiError => {
     const shown = asApiError(error);
-    if (shown.status >= 500) options.onError?.(error, { method, path });
+    exchange.errorCode = shown.code;
+    if (shown.status >= 500) {
+      exchange.cause = error;
+      options.onError?.(error, { method: exchange.method, path: exchange.route });
+    }
     return shown;
   };
   app.onError((error, c) => {
-    const shown = report(error, c.req.method, c.req.path);
+    const shown = report(error, c.get('exchange'));
     return shown.toResponse(dialectOf(c.req.path).error(shown));
   });
 
   app.use(async (c, next) => {
-    allow(c.req.header('host') ?? new URL(c.req.url).host, c.req.header('origin'));
+    const exchange = createExchange(c.req.raw);
+    c.set('exchange', exchange);
+    for (const observer of observers) observer.begin?.(exchange);
     await next();
+    c.res.headers.set('x-request-id', exchange.id);
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.res.headers.set(name, value);
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
+    if (exchange.open) return;
+    exchange.status = c.res.status;
+    end(exchange);
+  });
+  app.use(async (c, next) => {
+    allow(c.req.header('host') ?? new URL(c.req.url).host, c.req.header('origin'));
+    await next();
   });
   if (options.allowedOrigins?.length) app.use('/v1/*', cors({ origin: [...options.allowedOrigins] }));
   app.use(
@@ -106,9 +160,23 @@ export function createApp(options: AppOptions): Hono {
     }),
   );
 
-  const answer = createAnswering({ models, openScope: createRequestScopes(options.stopping), report });
+  app.use(async (c, next) => {
+    if (isApi(c.req.path)) c.get('exchange').key = checkKey(c.req.raw.headers);
+    await next();
+  });
+
+  const openScope = createRequestScopes(options.stopping);
+  const answer = createAnswering({ models, observers, openScope, report, end });
   for (const endpoint of ENDPOINTS)
-    app.post(endpoint.path, async c => answer(endpoint, endpoint.parse(await readJson(c.req.raw)), c.req.raw));
+    app.post(endpoint.path, async c => {
+      const exchange = c.get('exchange');
+      exchange.route = endpoint.path;
+      const left = limits.admit(exchange.key);
+      const request = endpoint.parse(await readJson(c.req.raw));
+      const response = await answer(endpoint, request, c.req.raw.signal, exchange);
+      for (const [name, value] of Object.entries(left)) response.headers.set(name, value);
+      return response;
+    });
 
   app.get('/v1/models', async c =>
     c.json({ object: 'list', data: (await models.list()).map(model => wireModel(model, created)) }),
@@ -130,6 +198,8 @@ export function createApp(options: AppOptions): Hono {
   const document = openApiDocument(ENDPOINTS, ROUTES);
   app.get('/openapi.json', c => c.json(document));
 
+  app.get('/metrics', async c => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }));
+
   app.get('*', async (c, next) =>
     c.req.path.startsWith('/v1/') ? next() : ((await pageFile(c.req.path, pageFolder)) ?? next()),
   );
@@ -141,12 +211,12 @@ export function createApp(options: AppOptions): Hono {
     const shown = path.length > 100 ? `${path.slice(0, 100)}…` : path;
     if (same.length > 0) {
       const methods = same.map(route => route.method).join(', ');
-      return new ApiError(405, 'method_not_allowed', `${shown} takes ${methods}; got ${method}.`, {
+      throw new ApiError(405, 'method_not_allowed', `${shown} takes ${methods}; got ${method}.`, {
         headers: { allow: methods },
-      }).toResponse();
+      });
     }
     const known = routes.map(route => `${route.method} ${route.path.replace('{.+}', '')}`).join(', ');
-    return new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`).toResponse();
+    throw new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`);
   });
   return app;
 }

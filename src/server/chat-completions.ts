@@ -92,10 +92,14 @@ async function* streamChat(
     return { ...base, choices: [{ index, delta, logprobs, finish_reason }], ...usage };
   };
 
-  for (let index = 0; index < request.answers; index++) yield chunk(index, { role: 'assistant', content: '' }, null);
   const stats: GenerationStats[] = [];
   const calls = new Array<number>(request.answers).fill(0);
+  const begun = new Set<number>();
   for await (const { index, event } of converse(chat, request, request.answers, signal)) {
+    if (!begun.has(index)) {
+      begun.add(index);
+      yield chunk(index, { role: 'assistant', content: '' }, null);
+    }
     if (event.type === 'text') yield chunk(index, { content: event.text }, event.tokens);
     else if (event.type === 'call-start')
       yield chunk(index, { tool_calls: [{ index: calls[index]!++, ...newCall(event.name) }] }, null);

@@ -99,7 +99,7 @@ async function* streamMessage(
     stop_sequence: null,
     usage: usageOf(inputTokens, 0, 0),
   };
-  yield { type: 'message_start', message: head };
+  let begun = false;
   let index = -1;
   let open: Block['type'] | null = null;
   const begin = (content_block: Block): StreamEvent[] => {
@@ -109,6 +109,8 @@ async function* streamMessage(
   };
   const delta = (delta: Delta): StreamEvent => ({ type: 'content_block_delta', index, delta });
   for await (const { event } of converse(chat, request, 1, signal)) {
+    if (!begun) yield { type: 'message_start', message: head };
+    begun = true;
     if (event.type === 'text') {
       if (event.text === '') continue; // tokens without text
       if (open !== 'text') yield* begin({ type: 'text', text: '', citations: null });

@@ -113,9 +113,11 @@ async function* streamResponse(
     return events;
   };
 
-  yield say('response.created', { response: responseNow('in_progress') });
-  yield say('response.in_progress', { response: responseNow('in_progress') });
   for await (const { event } of converse(chat, request, 1, signal)) {
+    if (sequence === 0) {
+      yield say('response.created', { response: responseNow('in_progress') });
+      yield say('response.in_progress', { response: responseNow('in_progress') });
+    }
     if (event.type === 'text') {
       const logprobs = request.logprobs ? chatLogprobs(chat.tokenizer, event.tokens).content : [];
       if (event.text === '' && logprobs.length === 0) continue;

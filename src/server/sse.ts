@@ -8,6 +8,8 @@ export interface EventStreamOptions {
   /** Called once, when the generator has ended in whatever way. */
   end(): void;
   readonly dialect: Dialect;
+  /** The first value, if it has been asked for already. */
+  readonly first?: Promise<IteratorResult<unknown, void>>;
   /** A thrown error in words for the client. */
   toError(error: unknown): ApiError;
   /** Silence after which a comment is sent, so that no proxy closes the connection, ms. Default 10,000. */
@@ -22,7 +24,7 @@ export interface EventStreamOptions {
 export function eventStream(values: AsyncGenerator<unknown, void>, options: EventStreamOptions): Response {
   const { abort, end, dialect, toError, heartbeatMs = 10_000 } = options;
   const encoder = new TextEncoder();
-  let pending: Promise<IteratorResult<unknown, void>> | null = null;
+  let pending = options.first ?? null;
   let left = false;
 
   const body = new ReadableStream<Uint8Array>({
