@@ -1,5 +1,6 @@
 // Where conversations are kept: this browser's IndexedDB, one record a conversation, doubted when it comes back.
 import { type Conversation, isConversation, settled } from './conversation.ts';
+import { forget, recall, remember } from './storage.ts';
 
 export interface Archive {
   /** All that can be read, newest first; damaged records are left out. @throws if the browser's storage is switched off. */
@@ -8,9 +9,14 @@ export interface Archive {
   /** @throws if the storage is full or switched off. */
   put(conversations: readonly Conversation[]): Promise<void>;
   remove(ids: readonly string[]): Promise<void>;
+  /** For the moment the page is left, when nothing asynchronous is sure to end; `all` takes them up. */
+  leave(conversations: readonly Conversation[]): void;
 }
 
 const STORE = 'conversations';
+/** The key in localStorage of what was left. */
+const LEFT = 'left';
+const isList = (value: unknown): value is Conversation[] => Array.isArray(value) && value.every(isConversation);
 
 const done = <T>(request: IDBRequest<T>): Promise<T> =>
   new Promise((resolve, reject) => {
@@ -38,23 +44,30 @@ export function openArchive(name = 'open-maverick'): Archive {
     });
   };
   const read = async () => (await database()).transaction(STORE).objectStore(STORE);
+  const put = (conversations: readonly Conversation[]) =>
+    write(store => {
+      for (const conversation of conversations) store.put(conversation);
+    });
   return {
     async all() {
       const values: unknown[] = await done((await read()).getAll());
-      return values.filter(isConversation).sort((a, b) => b.updated - a.updated);
+      const found = new Map(values.filter(isConversation).map(conversation => [conversation.id, conversation]));
+      const left = (recall(LEFT, isList) ?? []).filter(({ id, updated }) => updated >= (found.get(id)?.updated ?? 0));
+      for (const conversation of left) found.set(conversation.id, conversation);
+      if (left.length > 0) await put(left);
+      forget(LEFT);
+      return [...found.values()].sort((a, b) => b.updated - a.updated);
     },
     async get(id) {
       const value: unknown = await done((await read()).get(id));
       return isConversation(value) ? value : null;
     },
-    put: conversations =>
-      write(store => {
-        for (const conversation of conversations) store.put(conversation);
-      }),
+    put,
     remove: ids =>
       write(store => {
         for (const id of ids) store.delete(id);
       }),
+    leave: conversations => void remember(LEFT, [...(recall(LEFT, isList) ?? []), ...conversations]),
   };
 }
 

@@ -101,7 +101,7 @@ export function pageTests(): (options?: VisitOptions) => Promise<Visit> {
     const context = await browser.newContext({ reducedMotion: 'reduce', ...contextOptions });
     closing.push(() => context.close());
     const page = await context.newPage();
-    page.setDefaultTimeout(5000);
+    page.setDefaultTimeout(15_000);
     page.on('pageerror', error => problems.push(error.message));
     page.on('console', message => {
       if (message.type() === 'error' && !message.text().includes('Failed to load resource'))

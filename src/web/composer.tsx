@@ -84,12 +84,8 @@ export function Composer(props: ComposerProps) {
       </div>
       <div className="composer-foot">
         {modes.length > 0 && (
-          <button
-            type="button"
-            className="modes"
-            aria-label={`Settings in use: ${modes.join(', ')}`}
-            onClick={onSettings}
-          >
+          <button type="button" className="modes" onClick={onSettings}>
+            <span className="visually-hidden">Settings in use:</span>
             {modes.map(mode => (
               <span key={mode}>{mode}</span>
             ))}

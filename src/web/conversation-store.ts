@@ -19,20 +19,23 @@ export interface ConversationStore {
   remove(id: string): void;
   /** Takes those that are new or newer than what is here; says how many. */
   merge(conversations: readonly Conversation[]): number;
-  /** Writes what is not yet written; for the moment the page is left. */
-  flush(): void;
+  /** Keeps what is not yet written, for the page is being left. */
+  leave(): void;
 }
 
 /** Beyond these the oldest are dropped. */
 export const MOST_CONVERSATIONS = 1000;
-const WRITE_DELAY_MS = 300;
+const WRITE_EVERY_MS = 300;
 
 /** @param channel tells other tabs the ids that changed. */
 export function createConversationStore(archive: Archive, channel: BroadcastChannel | null): ConversationStore {
   let state: ConversationsState = { conversations: null, isKept: true };
   const listeners = new Set<() => void>();
   const unwritten = new Set<string>();
+  /** What the archive has been given and not yet confirmed. */
+  let unsure: readonly string[] = [];
   let timer: ReturnType<typeof setTimeout> | null = null;
+  let written = 0;
 
   const set = (change: Partial<ConversationsState>) => {
     state = { ...state, ...change };
@@ -44,13 +47,22 @@ export function createConversationStore(archive: Archive, channel: BroadcastChan
   const flush = () => {
     if (timer) clearTimeout(timer);
     timer = null;
+    written = Date.now();
     if (unwritten.size === 0) return;
     const ids = [...unwritten];
     unwritten.clear();
-    const present = ids.map(find).filter(conversation => conversation !== undefined);
+    unsure = ids;
+    // Only this tab knows that an answer is still being written; it may be closed before it can say more.
+    const present = ids
+      .map(find)
+      .filter(conversation => conversation !== undefined)
+      .map(settled);
     const gone = ids.filter(id => !find(id));
     Promise.all([present.length > 0 && archive.put(present), gone.length > 0 && archive.remove(gone)]).then(
-      () => channel?.postMessage(ids),
+      () => {
+        if (unsure === ids) unsure = [];
+        channel?.postMessage(ids);
+      },
       () => set({ isKept: false }),
     );
   };
@@ -58,12 +70,12 @@ export function createConversationStore(archive: Archive, channel: BroadcastChan
     const sorted = conversations.toSorted((a, b) => b.updated - a.updated);
     for (const id of changed) unwritten.add(id);
     for (const { id } of sorted.splice(MOST_CONVERSATIONS)) unwritten.add(id);
-    timer ??= setTimeout(flush, WRITE_DELAY_MS);
+    timer ??= setTimeout(flush, Date.now() - written < WRITE_EVERY_MS ? WRITE_EVERY_MS : 0);
     set({ conversations: sorted });
   };
 
   archive.all().then(
-    stored => set({ conversations: merged(list(), stored.map(settled)).conversations }),
+    stored => set({ conversations: merged(list(), stored).conversations }),
     () => set({ conversations: list(), isKept: false }),
   );
   channel?.addEventListener('message', event => {
@@ -102,7 +114,13 @@ export function createConversationStore(archive: Archive, channel: BroadcastChan
       show(conversations, taken);
       return taken.length;
     },
-    flush,
+    leave() {
+      const present = [...new Set([...unsure, ...unwritten])]
+        .map(find)
+        .filter(conversation => conversation !== undefined);
+      if (present.length > 0) archive.leave(present.map(settled));
+      flush();
+    },
   };
 }
 

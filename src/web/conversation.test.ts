@@ -42,6 +42,7 @@ function memoryArchive(stored: readonly Conversation[] = []): Archive & { readon
     remove: async removed => {
       for (const id of removed) kept.delete(id);
     },
+    leave: () => {},
   };
 }
 
@@ -123,13 +124,22 @@ describe('the store', () => {
     await expect.poll(() => store.state.conversations?.length).toBe(1);
     expect(store.merge([dated('old', 0), dated('new', 2)])).toBe(1);
     store.change('old', conversation => ({ ...conversation, title: 'renamed' }));
-    store.flush();
+    store.leave();
     await expect.poll(() => archive.kept.size).toBe(2);
     expect(archive.kept.get('old')!.title).toBe('renamed');
     store.merge(Array.from({ length: MOST_CONVERSATIONS }, (_, index) => dated(`n${index}`, 10 + index)));
-    store.flush();
+    store.leave();
     await expect.poll(() => archive.kept.size).toBe(MOST_CONVERSATIONS);
     expect(store.find('old')).toBeUndefined();
+  });
+
+  test('what is kept of an answer in the making is a stopped one: the tab that writes it may be closed', async () => {
+    const archive = memoryArchive();
+    const store = createConversationStore(archive, null);
+    store.add(append(dated('a', 1), message('q', null, { role: 'assistant', state: 'streaming' })));
+    store.leave();
+    await expect.poll(() => archive.kept.get('a')?.messages[0]?.state).toBe('stopped');
+    expect(store.find('a')!.messages[0]!.state).toBe('streaming');
   });
 
   test('says when the browser cannot keep them, and works on', async () => {
@@ -138,7 +148,7 @@ describe('the store', () => {
     };
     const store = createConversationStore({ ...memoryArchive(), all: refuse, put: refuse }, null);
     store.add(dated('a', 1));
-    store.flush();
+    store.leave();
     await expect.poll(() => store.state.isKept).toBe(false);
     expect(store.find('a')).toBeDefined();
   });

@@ -5,6 +5,7 @@ import { bodyMessages } from './chat-request.ts';
 import type { ChatMessage } from './conversation.ts';
 import { ExpertsPicture } from './experts-picture.tsx';
 import { CloseIcon } from './icons.tsx';
+import { Modal } from './modal.tsx';
 import { hueOf, sharesOf, type WireRouting } from './routing.ts';
 
 interface ExpertsPanelProps {
@@ -34,14 +35,7 @@ export function ExpertsPanel({ dialog, path, system, onClose }: ExpertsPanelProp
     return () => controller.abort();
   }, [path, system]);
   return (
-    <dialog
-      ref={dialog}
-      className="experts"
-      aria-labelledby={title}
-      onClose={onClose}
-      onClick={event => event.target === dialog.current && dialog.current.close()}
-      onKeyDown={event => event.stopPropagation()} // Esc closes the panel and stops no answer
-    >
+    <Modal dialog={dialog} className="experts" aria-labelledby={title} onClose={onClose}>
       <div className="experts-inside">
         <header>
           <h2 id={title}>Experts of this answer</h2>
@@ -62,7 +56,7 @@ export function ExpertsPanel({ dialog, path, system, onClose }: ExpertsPanelProp
         )}
         {result && 'routing' in result && <Routing routing={result.routing} />}
       </div>
-    </dialog>
+    </Modal>
   );
 }
 

@@ -22,7 +22,7 @@ export function ExpertsPicture({ routing, expert }: ExpertsPictureProps) {
   const row = Math.max(HEIGHT.low, Math.min(HEIGHT.high, Math.floor(HEIGHT.whole / layers.length)));
 
   useEffect(() => {
-    const watcher = new ResizeObserver(() => setWidth(box.current!.clientWidth));
+    const watcher = new ResizeObserver(([entry]) => setWidth(entry!.contentRect.width));
     watcher.observe(box.current!);
     return () => watcher.disconnect();
   }, []);

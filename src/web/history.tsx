@@ -118,10 +118,10 @@ export function History({ conversations, currentId, answering, searchField, acti
       </nav>
       <footer className="history-foot">
         <button type="button" className="quiet" disabled={!conversations?.length} onClick={actions.exportAll}>
-          Save as a file
+          Export
         </button>
         <button type="button" className="quiet" onClick={() => file.current!.click()}>
-          Read a file
+          Import
         </button>
         <input
           ref={file}

@@ -8,13 +8,14 @@ import { History, type HistoryActions } from './history.tsx';
 import { CloseIcon, HistoryIcon, Mark, MoonIcon, NewIcon, SettingsIcon, SunIcon } from './icons.tsx';
 import type { MessageActions } from './message.tsx';
 import { MessageList } from './message-list.tsx';
+import { Modal } from './modal.tsx';
 import { ModelPicker } from './model-picker.tsx';
 import { Notices } from './notices.tsx';
 import { type Settings, useSettings } from './settings.ts';
 import { SettingsPanel } from './settings-panel.tsx';
 import { recall, remember } from './storage.ts';
 import { type Notice, Toast } from './toast.tsx';
-import { chat, store, useAnswering, useConversations, useCurrentId, useFlush } from './use-conversations.ts';
+import { chat, store, useAnswering, useConversations, useCurrentId, useLeave } from './use-conversations.ts';
 import { useMedia } from './use-media.ts';
 import { useModels } from './use-models.ts';
 import { Welcome } from './welcome.tsx';
@@ -41,7 +42,7 @@ export function Page() {
   const historyDialog = useRef<HTMLDialogElement>(null);
   const expertsDialog = useRef<HTMLDialogElement>(null);
   const model = choice.picked?.id ?? null;
-  useFlush();
+  useLeave();
 
   // On a touch screen the keyboard would cover the page.
   const focusField = () => matchMedia('(hover: hover)').matches && field.current?.focus();
@@ -164,9 +165,11 @@ export function Page() {
   };
   const keys = useRef<(event: KeyboardEvent) => void>(() => {});
   keys.current = event => {
+    const dialog = document.querySelector('dialog[open]');
+    if (dialog && dialog !== historyDialog.current) return; // what covers the page has the keys
     const isCommand = event.ctrlKey || event.metaKey;
-    if (event.key === 'Escape' && currentId !== null) chat.stop(currentId);
-    else if (isCommand && !event.shiftKey && event.key.toLowerCase() === 'k') find();
+    if (event.key === 'Escape' && !dialog && currentId !== null) return chat.stop(currentId);
+    if (isCommand && !event.shiftKey && event.key.toLowerCase() === 'k') find();
     else if (isCommand && event.shiftKey && event.key.toLowerCase() === 'o') show(null);
     else return;
     event.preventDefault();
@@ -201,13 +204,7 @@ export function Page() {
         </aside>
       )}
       {isNarrow && (
-        <dialog
-          ref={historyDialog}
-          className="drawer"
-          aria-label="Conversations"
-          onClick={event => event.target === historyDialog.current && historyDialog.current.close()}
-          onKeyDown={event => event.key === 'Escape' && event.stopPropagation()}
-        >
+        <Modal dialog={historyDialog} className="drawer" aria-label="Conversations">
           <header>
             <Brand />
             <button
@@ -220,7 +217,7 @@ export function Page() {
             </button>
           </header>
           {side}
-        </dialog>
+        </Modal>
       )}
       <div className="page">
         <header className="bar">

@@ -1,7 +1,8 @@
 // The settings: a drawer at the side, over the whole width on a phone. Changes hold for the next answer.
-import { type RefObject, useId } from 'react';
+import { type RefObject, useId, useRef } from 'react';
 import { parseSchema, parseTools } from './chat-request.ts';
 import { CloseIcon } from './icons.tsx';
+import { Modal } from './modal.tsx';
 import { DEFAULTS, type Settings } from './settings.ts';
 
 const EXAMPLE_TOOL = {
@@ -19,8 +20,8 @@ const EXAMPLE_SCHEMA = {
   required: ['answer', 'confidence'],
   additionalProperties: false,
 };
-const FORMATS = { text: 'Text', json: 'JSON', schema: 'JSON schema' } as const;
-const THEMES = { auto: 'As the system', light: 'Light', dark: 'Dark' } as const;
+const FORMATS = { text: 'Text', json: 'JSON', schema: 'Schema' } as const;
+const THEMES = { auto: 'System', light: 'Light', dark: 'Dark' } as const;
 
 interface SettingsPanelProps {
   readonly dialog: RefObject<HTMLDialogElement | null>;
@@ -34,13 +35,7 @@ export function SettingsPanel({ dialog, settings, onChange }: SettingsPanelProps
   const system = useId();
   const key = useId();
   return (
-    <dialog
-      ref={dialog}
-      className="settings"
-      aria-labelledby={title}
-      onClick={event => event.target === dialog.current && dialog.current.close()}
-      onKeyDown={event => event.stopPropagation()} // Esc closes the drawer and stops no answer
-    >
+    <Modal dialog={dialog} className="settings" aria-labelledby={title}>
       <form method="dialog">
         <header>
           <h2 id={title}>Settings</h2>
@@ -191,7 +186,7 @@ export function SettingsPanel({ dialog, settings, onChange }: SettingsPanelProps
           Back to the defaults
         </button>
       </form>
-    </dialog>
+    </Modal>
   );
 }
 
@@ -240,15 +235,24 @@ interface TextFieldProps {
 
 function TextField({ label, hint, rows, value, problem = null, example, onChange }: TextFieldProps) {
   const id = useId();
+  const field = useRef<HTMLTextAreaElement>(null);
   return (
     <div className="text-field">
       <label htmlFor={id}>{label}</label>
       {example !== undefined && value === '' && (
-        <button type="button" className="quiet" onClick={() => onChange(JSON.stringify(example, null, 2))}>
+        <button
+          type="button"
+          className="quiet"
+          onClick={() => {
+            onChange(JSON.stringify(example, null, 2));
+            field.current!.focus(); // this button goes
+          }}
+        >
           Insert an example<span className="visually-hidden"> of {label}</span>
         </button>
       )}
       <textarea
+        ref={field}
         id={id}
         rows={rows}
         spellCheck={false}

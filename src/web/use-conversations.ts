@@ -30,19 +30,14 @@ export function useCurrentId() {
   return [id, open] as const;
 }
 
-/** Writes what is not yet written when the page is left or hidden. */
-export function useFlush() {
+/** Keeps what is not yet written when the page is left. */
+export function useLeave() {
   useEffect(() => {
-    const onHide = () => {
-      if (document.visibilityState === 'hidden') store.flush();
-    };
     addEventListener('beforeunload', chat.leave);
-    addEventListener('pagehide', store.flush);
-    document.addEventListener('visibilitychange', onHide);
+    addEventListener('pagehide', store.leave);
     return () => {
       removeEventListener('beforeunload', chat.leave);
-      removeEventListener('pagehide', store.flush);
-      document.removeEventListener('visibilitychange', onHide);
+      removeEventListener('pagehide', store.leave);
     };
   }, []);
 }
