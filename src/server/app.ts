@@ -11,7 +11,7 @@ import { chatCompletions } from './chat-completions.ts';
 import { completions } from './completions.ts';
 import { dialectOf } from './dialect.ts';
 import type { Endpoint } from './endpoint.ts';
-import { ApiError, asApiError } from './errors.ts';
+import { ApiError, asApiError, stopping } from './errors.ts';
 import { createExchange, type Exchange, type Observer, tokensOf } from './exchange.ts';
 import { modelField } from './generation-fields.ts';
 import { createKeyCheck, type KeyEntry } from './keys.ts';
@@ -37,6 +37,8 @@ export interface AppOptions extends AccessOptions {
   readonly healthTimeoutMs?: number;
   /** Folder of the built page, ending with a slash. Default: dist/web. */
   readonly pageFolder?: URL;
+  /** Aborted when the server is about to stop: running answers go on, and new requests are refused. */
+  readonly draining?: AbortSignal;
   /** Aborted when the server stops: running answers end with an error. */
   readonly stopping?: AbortSignal;
   /** Who may use the API. Default: everyone who may reach the server. */
@@ -171,6 +173,7 @@ export function createApp(options: AppOptions): Hono<Context> {
     app.post(endpoint.path, async c => {
       const exchange = c.get('exchange');
       exchange.route = endpoint.path;
+      if (options.draining?.aborted) throw stopping();
       const left = limits.admit(exchange.key);
       const request = endpoint.parse(await readJson(c.req.raw));
       const response = await answer(endpoint, request, c.req.raw.signal, exchange);
@@ -192,6 +195,7 @@ export function createApp(options: AppOptions): Hono<Context> {
 
   app.get('/health', async c => {
     const health = await healthOf(models, healthTimeoutMs);
+    if (options.draining?.aborted) return c.json({ ...health, status: 'unavailable' }, 503);
     return c.json(health, health.status === 'ok' ? 200 : 503);
   });
 

@@ -47,9 +47,34 @@ export class ApiError extends Error {
   }
 }
 
+/** What an engine throws, by the names of its errors: their classes are the engine's own. */
+const ENGINE_ERRORS: Readonly<Record<string, readonly [status: ErrorStatus, code: string]>> = {
+  QueueFull: [429, 'too_many_requests'],
+  EngineRestarting: [503, 'engine_restarting'],
+  EngineDraining: [503, 'server_stopping'],
+  EngineFailed: [500, 'engine_failed'],
+  GrammarError: [400, 'invalid_value'],
+};
+
 /** Any thrown value as an error for the client. The engine's messages name the thing and the next step, so they are passed on. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   const message = error instanceof Error ? error.message : String(error);
-  return new ApiError(500, 'internal_error', `The model stopped with an error: ${message}`, { cause: error });
+  const known = error instanceof Error && Object.hasOwn(ENGINE_ERRORS, error.name) ? ENGINE_ERRORS[error.name] : null;
+  if (!known)
+    return new ApiError(500, 'internal_error', `The model stopped with an error: ${message}`, { cause: error });
+  const { retryAfterMs, parameter = null } = error as { retryAfterMs?: number; parameter?: string };
+  const headers = retryAfterMs === undefined ? {} : retryAfter(retryAfterMs);
+  return new ApiError(known[0], known[1], message, { param: parameter, headers, cause: error });
 }
+
+/** When to come again, as HTTP says it. */
+export const retryAfter = (ms: number): Readonly<Record<string, string>> => ({
+  'retry-after': String(Math.max(1, Math.ceil(ms / 1000))),
+});
+
+/** What a server that is about to end says to new requests. */
+export const stopping = (): ApiError =>
+  new ApiError(503, 'server_stopping', 'The server is stopping. Try again when it is back.', {
+    headers: retryAfter(5000),
+  });
