@@ -145,11 +145,13 @@ describe('errors', () => {
     await using engine = clientOf(
       { worker: dying("if (m.type === 'score') process.exit(3)"), info },
       {
-        waitMs: 1,
-        async start() {
-          await restart.promise;
-          if (++starts === 1) throw new Error('not yet');
-          return startWorker(models.llama4, options);
+        restarts: {
+          waitMs: 1,
+          async start() {
+            await restart.promise;
+            if (++starts === 1) throw new Error('not yet');
+            return startWorker(models.llama4, options);
+          },
         },
       },
     );
@@ -185,7 +187,7 @@ describe('errors', () => {
       starts++;
       return { worker: dying('process.exit(3)'), info };
     };
-    const engine = clientOf(await start(), { start, most: 2, waitMs: 1 });
+    const engine = clientOf(await start(), { restarts: { start, most: 2, waitMs: 1 } });
     const reached = (wanted: string): Promise<void> =>
       new Promise(resolve => {
         if (engine.state === wanted) resolve();
@@ -202,7 +204,7 @@ describe('errors', () => {
     await expect(engine.score([1, 2])).rejects.toThrow(/open the engine again/);
     await engine[Symbol.asyncDispose]();
 
-    const hanging = clientOf(await start(), { start: () => new Promise(() => {}) });
+    const hanging = clientOf(await start(), { restarts: { start: () => new Promise(() => {}) } });
     await expect(hanging.score([1, 2])).rejects.toThrow('exit code 3');
     await hanging[Symbol.asyncDispose]();
     expect(hanging.state).toBe('closed');
@@ -220,7 +222,7 @@ describe('errors', () => {
         setImmediate(() => parentPort.postMessage({ type: 'broken', error: { name: 'Error', message: 'out of luck' } }));
       })`;
     const start = () => startWorker(models.llama4, { backend: 'reference' });
-    await using engine = clientOf({ worker: new Worker(source, { eval: true }), info }, { start });
+    await using engine = clientOf({ worker: new Worker(source, { eval: true }), info }, { restarts: { start } });
     const ready = new Promise<void>(resolve => {
       engine.onState(state => state === 'ready' && resolve());
     });

@@ -2,8 +2,9 @@
 import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type Channel, createChannel } from './channel.ts';
+import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
-import { EngineDraining, EngineFailed, EngineRestarting } from './errors.ts';
+import { EngineFailed, EngineRestarting } from './errors.ts';
 import { checkEngineOptions, checkGenerate, checkRows, checkTokens } from './options.ts';
 import { type FromWorker, fromWire, type Opening, type ToWorker } from './protocol.ts';
 import type {
@@ -14,6 +15,8 @@ import type {
   GenerateOptions,
   GenerationEnd,
   ModelInfo,
+  RowsOptions,
+  SavedCache,
   StateListener,
   TokenEvent,
 } from './types.ts';
@@ -27,12 +30,15 @@ const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './w
  * @throws CheckpointError when the file cannot be used; RangeError naming an option; the signal's reason when it aborts.
  */
 export async function openEngine(path: string, options: EngineOptions = {}): Promise<Engine> {
-  checkEngineOptions(options);
+  const { maxRestarts, maxSequences, maxWaiting } = checkEngineOptions(options);
   options.signal?.throwIfAborted();
   const { onProgress: _, signal: __, ...rest } = options;
-  return clientOf(await startWorker(path, options), {
-    start: signal => startWorker(path, { ...rest, signal }),
-    most: options.maxRestarts,
+  // Who is too many is refused here, at once; the thread hears of it between passes only.
+  const inside = { maxWaiting: 2 ** 31 - 1 };
+  return clientOf(await startWorker(path, { ...options, ...inside }), {
+    restarts: { start: signal => startWorker(path, { ...rest, ...inside, signal }), most: maxRestarts },
+    places: maxSequences,
+    waiting: maxWaiting,
   });
 }
 
@@ -87,8 +93,16 @@ export interface Restarts {
   readonly waitMs?: number;
 }
 
+export interface ClientOptions {
+  readonly restarts?: Restarts;
+  /** Requests at once, and further ones that wait. */
+  readonly places?: number;
+  readonly waiting?: number;
+}
+
 /** An engine that is a worker's: what `openEngine` returns once the worker has opened. Without `restarts` it ends with its worker. */
-export const clientOf = (opened: OpenedWorker, restarts?: Restarts): Engine => new EngineClient(opened, restarts);
+export const clientOf = (opened: OpenedWorker, options: ClientOptions = {}): Engine =>
+  new EngineClient(opened, options);
 
 const OPEN_AGAIN =
   'Requests under way are lost; open the engine again, with fewer contextTokens or maxSequences if memory ran out.';
@@ -108,14 +122,14 @@ interface Asking {
   /** Costs nothing, and is answered while the engine drains. */
   readonly unbounded?: boolean;
 }
-type End = GenerationEnd | Float32Array | EngineStats | undefined;
+type End = GenerationEnd | Float32Array | EngineStats | SavedCache | undefined;
 
 class EngineClient implements Engine {
   info: ModelInfo;
   #worker: Worker;
   readonly #restarts: Restarts | undefined;
   readonly #state = createState();
-  readonly #pending = new Map<number, Channel<Value, End>>();
+  readonly #pending = new Map<number, { readonly channel: Channel<Value, End>; readonly leave: () => void }>();
   #lastId = 0;
   /** Why no request can be answered now. */
   #dead: Error | null = null;
@@ -123,14 +137,14 @@ class EngineClient implements Engine {
   #attempts = 0;
   readonly #closed = new AbortController();
   #closing: Promise<void> | null = null;
-  #drained: (() => void)[] = [];
-  #draining = false;
+  readonly #door: Door;
   #exited: Promise<void> = Promise.resolve();
 
-  constructor(opened: OpenedWorker, restarts: Restarts | undefined) {
+  constructor(opened: OpenedWorker, { restarts, places = 4, waiting = 256 }: ClientOptions) {
     this.info = opened.info;
     this.#worker = opened.worker;
     this.#restarts = restarts;
+    this.#door = new Door(opened.info.path, places, waiting);
     this.#attach(opened);
   }
 
@@ -162,9 +176,8 @@ class EngineClient implements Engine {
 
   async drain(): Promise<void> {
     if (this.#closing) throw closedError();
-    this.#draining = true;
     this.#state.set('draining');
-    if (this.#pending.size > 0) await new Promise<void>(resolve => this.#drained.push(resolve));
+    await this.#door.drain();
   }
 
   async *generate(
@@ -183,22 +196,22 @@ class EngineClient implements Engine {
 
   async *logprobs(
     tokens: readonly number[],
-    { rows, signal }: { rows?: readonly number[]; signal?: AbortSignal } = {},
+    { rows, signal, ...options }: { rows?: readonly number[] } & RowsOptions = {},
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     checkRows(rows ?? [], tokens.length);
     signal?.throwIfAborted();
     yield* this.#ask<{ readonly row: number; readonly logprobs: Float32Array }>(
-      id => ({ type: 'logprobs', id, tokens, rows }),
+      id => ({ type: 'logprobs', id, tokens, rows, options }),
       signal,
       { rejects: true, onTaken: id => this.#send({ type: 'taken', id }) },
     );
   }
 
-  async score(tokens: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     signal?.throwIfAborted();
-    const { value } = await this.#ask(id => ({ type: 'score', id, tokens }), signal, { rejects: true }).next();
+    const { value } = await this.#ask(id => ({ type: 'score', id, tokens, options }), signal, { rejects: true }).next();
     return value as Float32Array;
   }
 
@@ -208,6 +221,19 @@ class EngineClient implements Engine {
       unbounded: true,
     }).next();
     return value as EngineStats;
+  }
+
+  saveCache(path: string): Promise<SavedCache> {
+    return this.#askFile('saveCache', path);
+  }
+
+  restoreCache(path: string): Promise<SavedCache> {
+    return this.#askFile('restoreCache', path);
+  }
+
+  async #askFile(type: 'saveCache' | 'restoreCache', path: string): Promise<SavedCache> {
+    const { value } = await this.#ask(id => ({ type, id, path }), undefined, { rejects: true, unbounded: true }).next();
+    return value as SavedCache;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -247,14 +273,19 @@ class EngineClient implements Engine {
     { rejects, onTaken, unbounded }: Asking,
   ): AsyncGenerator<V, End> {
     if (this.#dead) throw this.#dead;
-    if (this.#draining && !unbounded) throw new EngineDraining(this.info.path);
+    if (!unbounded) this.#door.enter();
+    let inside = !unbounded;
+    const leave = (): void => {
+      if (inside) this.#door.leave();
+      inside = false;
+    };
     const id = ++this.#lastId;
     const channel = createChannel<Value, End>();
     const abort = (): void => {
       this.#send({ type: 'abort', id });
       if (rejects) channel.fail(signal?.reason);
     };
-    this.#pending.set(id, channel);
+    this.#pending.set(id, { channel, leave });
     this.#worker.ref();
     let over = false;
     try {
@@ -274,17 +305,18 @@ class EngineClient implements Engine {
       signal?.removeEventListener('abort', abort);
       if (!over) this.#send({ type: 'abort', id });
       this.#pending.delete(id);
-      if (this.#pending.size === 0) {
-        if (!this.#closing) this.#worker.unref();
-        for (const tell of this.#drained.splice(0)) tell();
-      }
+      leave();
+      if (this.#pending.size === 0 && !this.#closing) this.#worker.unref();
     }
   }
 
   #hear(message: FromWorker): void {
     if (!('id' in message)) return;
-    const channel = this.#pending.get(message.id);
-    if (!channel) return; // its consumer left
+    const pending = this.#pending.get(message.id);
+    if (!pending) return; // its consumer left
+    const { channel, leave } = pending;
+    // A slow reader takes nobody's place.
+    if (message.type === 'end' || message.type === 'failed') leave();
     if (message.type === 'token') {
       this.#attempts = 0; // it computes
       channel.push(message.event);
@@ -297,7 +329,7 @@ class EngineClient implements Engine {
   /** A thread is of no more use: who waits for it is told, and another is started. */
   #die(worker: Worker, cause: unknown): void {
     if (worker !== this.#worker || this.#dead) return; // said already, or closing
-    const again = this.#restarts && !this.#draining && this.#attempts < (this.#restarts.most ?? 3);
+    const again = this.#restarts && !this.#door.draining && this.#attempts < (this.#restarts.most ?? 3);
     const error = diedError(this.info.path, cause, again ? RESTARTS : OPEN_AGAIN);
     this.#dead = error;
     this.#failPending(error);
@@ -323,7 +355,7 @@ class EngineClient implements Engine {
           return;
         }
         this.#attach(opened);
-        this.#state.set(this.#draining ? 'draining' : 'ready');
+        this.#state.set(this.#door.draining ? 'draining' : 'ready');
         return;
       } catch (error) {
         if (signal.aborted) return;
@@ -336,7 +368,7 @@ class EngineClient implements Engine {
   }
 
   #failPending(error: Error): void {
-    for (const channel of this.#pending.values()) channel.fail(error);
+    for (const { channel } of this.#pending.values()) channel.fail(error);
   }
 }
 

@@ -23,6 +23,18 @@ export class EngineRestarting extends Error {
   }
 }
 
+/** As many requests wait as may. */
+export class QueueFull extends Error {
+  override readonly name = 'QueueFull';
+  /** By the speed measured so far, when those who wait now will have had their turn, ms. */
+  readonly retryAfterMs: number;
+
+  constructor(path: string, waiting: number, retryAfterMs: number) {
+    super(`${path}: ${waiting} requests wait already, and no more may; try again in ${seconds(retryAfterMs)}.`);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 /** The engine finishes what it has and takes nothing more. */
 export class EngineDraining extends Error {
   override readonly name = 'EngineDraining';

@@ -232,7 +232,7 @@ describe('ends and failures', () => {
   });
 
   test('after an abort at most one pass is computed, in the middle of a prompt too', async () => {
-    await using engine = await openLocalEngine(longer, { backend: 'reference', threads: 1 });
+    await using engine = await openLocalEngine(longer, { backend: 'reference', threads: 1, passMs: 1e-6 });
     let passes = 0;
     const append = ReferenceCache.prototype.append;
     const counted = vi.spyOn(ReferenceCache.prototype, 'append').mockImplementation(function (this: never, ...args) {
@@ -252,7 +252,6 @@ describe('ends and failures', () => {
       expect((await generation).end.reason).toBe('abort');
       await new Promise(resolve => setTimeout(resolve, 20));
       expect(passes).toBeLessThanOrEqual(before + 1);
-      // Pieces of a prompt were still small, for nothing was known of the speed.
       expect((await engine.stats()).prefillTokens).toBeLessThan(200);
     } finally {
       counted.mockRestore();
@@ -383,17 +382,21 @@ describe('ends and failures', () => {
 
   test('a cache that fails ends the engine, with a reason that names the file', async () => {
     await using engine = await open({ backend: 'wasm', threads: 1, maxSequences: 1 });
+    const append = vi.spyOn(WasmCache.prototype, 'append').mockImplementation(() => {
+      throw new Error('out of luck');
+    });
     const broken = vi.spyOn(WasmCache.prototype, 'truncate').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {
       const told = await Promise.allSettled([1, 2, 3].map(seed => collect(engine, tokensOf(seed, 8))));
-      for (const result of told)
-        expect(result.status === 'rejected' && String(result.reason)).toMatch(
-          /llama4\.gguf: .*no more \(out of luck\)\. Open it again/,
-        );
+      const reasons = told.map(result => (result.status === 'rejected' ? String(result.reason) : result.status));
+      expect(reasons[0]).toMatch('out of luck');
+      for (const reason of reasons.slice(1))
+        expect(reason).toMatch(/llama4\.gguf: .*no more \(out of luck\)\. Open it again/);
     } finally {
       broken.mockRestore();
+      append.mockRestore();
     }
     await expect(engine.score([1, 2])).rejects.toThrow('out of luck');
     await expect(engine.stats()).rejects.toThrow('out of luck');

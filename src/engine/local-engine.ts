@@ -2,11 +2,11 @@
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { cacheShape, planModel } from '../model/config.ts';
-import { forward, type Llama4 } from '../model/llama4.ts';
+import type { Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
+import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheFile } from './cache-file.ts';
 import { createChannel } from './channel.ts';
-import { createState } from './engine-state.ts';
-import { EngineDraining, EngineFailed } from './errors.ts';
+import { EngineLoop } from './engine-loop.ts';
 import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { checkMemory, freeMemory } from './memory.ts';
@@ -18,11 +18,8 @@ import {
   checkTokens,
   contextOf,
 } from './options.ts';
-import { createPace } from './pace.ts';
 import { createScratch } from './sampler.ts';
-import { plan, type Work } from './scheduler.ts';
-import { createSequences, type Place } from './sequences.ts';
-import { GenerationTask, logprobOf, RowsTask, type Task } from './tasks.ts';
+import { GenerationTask, logprobOf, RowsTask } from './tasks.ts';
 import type {
   Engine,
   EngineOptions,
@@ -30,13 +27,15 @@ import type {
   EngineStats,
   GenerateOptions,
   ModelInfo,
+  RowsOptions,
+  SavedCache,
   StateListener,
 } from './types.ts';
 
-/** Logits of one pass take no more memory than this, whatever the vocabulary. */
-const LOGIT_BYTES = 64 * 2 ** 20;
-/** Guessed tokens of one pass. */
-const DRAFTS = 64;
+/** Finished sequences that are kept at most, as far as their bytes have room. */
+const KEPT_SEQUENCES = 64;
+/** Positions that a cache may round up to. */
+const PAGE = 64;
 
 /**
  * Opens a checkpoint and computes on this thread: the event loop waits while a pass runs. `openEngine` is the one to use where it
@@ -59,11 +58,12 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
     const cache = backend.createCache(
       cacheShape(modelPlan, {
         maxTokens: contextTokens,
-        maxSequences: checked.maxSequences,
+        maxSequences: checked.maxSequences + KEPT_SEQUENCES,
+        longSequences: checked.maxSequences,
         maxBatch: checked.maxBatch,
       }),
     );
-    return new LocalEngine(backend, model, cache, grammars, checked.passMs, {
+    const info: ModelInfo = {
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
@@ -74,7 +74,8 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
       activeParameters: bound.activeParameters,
       weightBytes: bound.weightBytes,
       loadMs: performance.now() - start,
-    });
+    };
+    return new LocalEngine(info, checked, { backend, model, cache, grammars });
   } catch (error) {
     await backend[Symbol.asyncDispose]();
     throw error;
@@ -90,70 +91,44 @@ async function createBackend({ backend, threads }: CheckedEngineOptions): Promis
   return createWasmBackend({ threads });
 }
 
-interface Running {
-  readonly task: Task;
-  readonly place: Place;
-  /** Passes since it was last part of one. */
-  waited: number;
-}
-
 class LocalEngine implements Engine {
   readonly info: ModelInfo;
   readonly #backend: Backend;
-  readonly #model: Llama4;
   readonly #cache: KVCache;
   readonly #grammars: Grammars;
-  readonly #sequences;
-  readonly #pace;
+  readonly #loop: EngineLoop;
   readonly #scratch;
-  readonly #logitRows: number;
-  #waiting: Task[] = [];
-  #running: Running[] = [];
-  #looping: Promise<void> | null = null;
-  /** Something changed since the loop last looked. */
-  #woken = false;
-  #closed = false;
+  #modelDigest: string | null = null;
   #closing: Promise<void> | null = null;
-  readonly #state = createState();
-  /** Told when nothing runs and nothing waits. */
-  #drained: (() => void)[] = [];
-  /** They were part of a pass that failed, and are computed one by one until it is known whose fault it was. */
-  readonly #suspects = new Set<Running>();
-  /** Why nothing can be computed any more. */
-  #broken: Error | null = null;
-  readonly #sums = {
-    prefillTokens: 0,
-    prefillMs: 0,
-    decodeTokens: 0,
-    decodeMs: 0,
-    draftedTokens: 0,
-    acceptedTokens: 0,
-  };
 
-  constructor(backend: Backend, model: Llama4, cache: KVCache, grammars: Grammars, passMs: number, info: ModelInfo) {
+  constructor(
+    info: ModelInfo,
+    options: CheckedEngineOptions,
+    parts: { backend: Backend; model: Llama4; cache: KVCache; grammars: Grammars },
+  ) {
+    const { backend, model, cache, grammars } = parts;
     this.info = info;
     this.#backend = backend;
-    this.#model = model;
     this.#cache = cache;
     this.#grammars = grammars;
-    this.#sequences = createSequences(cache);
-    this.#pace = createPace(passMs, info.maxBatch);
+    this.#loop = new EngineLoop(backend, model, cache, {
+      ...options,
+      path: info.path,
+      cacheBytes: options.cacheBytes ?? options.maxSequences * fullBytes(cache),
+    });
     this.#scratch = createScratch(model.config.vocab);
-    this.#logitRows = Math.max(1, Math.floor(LOGIT_BYTES / (model.config.vocab * 4)));
   }
 
   get state(): EngineState {
-    return this.#state.state;
+    return this.#loop.state.state;
   }
 
   onState(listener: StateListener): () => void {
-    return this.#state.listen(listener);
+    return this.#loop.state.listen(listener);
   }
 
   async drain(): Promise<void> {
-    this.#checkOpen();
-    this.#state.set('draining');
-    if (this.#looping) await new Promise<void>(resolve => this.#drained.push(resolve));
+    await this.#loop.drain();
   }
 
   async *generate(prompt: readonly number[], options: GenerateOptions = {}) {
@@ -163,12 +138,12 @@ class LocalEngine implements Engine {
     const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint);
     const end = (reason: 'abort' | 'deadline'): void => {
       task.end(reason);
-      this.#wake();
+      this.#loop.wake();
     };
     const abort = (): void => end('abort');
     if (options.maxTokens === 0) task.end('length');
     else if (options.signal?.aborted) task.end('abort');
-    else this.#enqueue(task);
+    else this.#loop.enqueue(task);
     const { timeoutMs } = options;
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => end('deadline'), timeoutMs);
     options.signal?.addEventListener('abort', abort, { once: true });
@@ -187,7 +162,7 @@ class LocalEngine implements Engine {
 
   async *logprobs(
     tokens: readonly number[],
-    { rows, signal }: { rows?: readonly number[]; signal?: AbortSignal } = {},
+    { rows, signal, ...options }: { rows?: readonly number[] } & RowsOptions = {},
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     checkRows(rows ?? [], tokens.length);
@@ -195,8 +170,8 @@ class LocalEngine implements Engine {
     const wanted = rows ?? tokens.map((_, i) => i);
     if (wanted.length === 0) return;
     const channel = createChannel<{ readonly row: number; readonly logprobs: Float32Array }, void>();
-    const task = new RowsTask(tokens, wanted, {
-      ready: () => channel.size < this.#logitRows,
+    const task = new RowsTask(tokens, wanted, options, {
+      ready: () => channel.size < this.#loop.logitRows,
       row(row, logits) {
         const logprobs = logits.slice();
         logSoftmax(logprobs);
@@ -205,30 +180,30 @@ class LocalEngine implements Engine {
       end: () => channel.end(),
       fail: error => channel.fail(error),
     });
-    const abort = (): void => this.#stop(task, signal?.reason);
+    const abort = (): void => this.#loop.stop(task, signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    this.#enqueue(task);
+    this.#loop.enqueue(task);
     try {
       for (;;) {
         const next = await channel.next();
         if (next.done) return;
-        this.#wake();
+        this.#loop.wake();
         yield next.value;
       }
     } finally {
       signal?.removeEventListener('abort', abort);
-      this.#stop(task, new Error('The rows are no longer wanted.'));
+      this.#loop.stop(task, new Error('The rows are no longer wanted.'));
     }
   }
 
-  async score(tokens: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     signal?.throwIfAborted();
     const scores = new Float32Array(tokens.length - 1);
     if (scores.length === 0) return scores;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const rows = Array.from(scores, (_, i) => i);
-    const task = new RowsTask(tokens, rows, {
+    const task = new RowsTask(tokens, rows, options, {
       ready: () => true,
       row(row, logits) {
         scores[row] = logprobOf(logits, tokens[row + 1]!);
@@ -236,9 +211,9 @@ class LocalEngine implements Engine {
       end: resolve,
       fail: reject,
     });
-    const abort = (): void => this.#stop(task, signal?.reason);
+    const abort = (): void => this.#loop.stop(task, signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    this.#enqueue(task);
+    this.#loop.enqueue(task);
     try {
       await promise;
     } finally {
@@ -248,16 +223,52 @@ class LocalEngine implements Engine {
   }
 
   async stats(): Promise<EngineStats> {
-    this.#checkOpen();
+    this.#loop.checkOpen();
     return {
-      ...this.#sums,
+      ...this.#loop.sums,
       weightBytesRead: this.#backend.counters.weightBytes,
       multiplyAdds: this.#backend.counters.multiplyAdds,
       memoryBytes: this.#backend.memoryBytes,
       cacheBytes: this.#cache.bytes,
-      running: this.#running.filter(({ task }) => !task.ended).length,
-      waiting: this.#waiting.filter(task => !task.ended).length,
+      keptSequences: this.#loop.keptSequences,
+      running: this.#loop.running,
+      waiting: this.#loop.waiting,
     };
+  }
+
+  async saveCache(path: string): Promise<SavedCache> {
+    const places = [...(await this.#loop.between(sequences => sequences.kept()))];
+    return writeCacheFile(path, await this.#identity(), async () => {
+      // One at a time, between passes; what was forgotten or used up meanwhile is left out.
+      for (let place = places.shift(); place; place = places.shift()) {
+        const wanted = place;
+        const layers = await this.#loop.between((sequences, cache) =>
+          sequences.kept().includes(wanted) ? cache.save(wanted.sequence) : null,
+        );
+        if (layers) return { salt: wanted.salt, tokens: wanted.tokens, layers };
+      }
+      return null;
+    });
+  }
+
+  async restoreCache(path: string): Promise<SavedCache> {
+    const restored = { sequences: 0, tokens: 0, bytes: 0 };
+    await readCacheFile(path, await this.#identity(), async ({ salt, tokens, layers }) => {
+      if (!(await this.#loop.between(sequences => sequences.adopt(salt, tokens, layers)))) return;
+      restored.sequences++;
+      restored.tokens += tokens.length;
+      restored.bytes += layers.reduce((sum, layer) => sum + layer.bytes.byteLength, 0);
+    });
+    return restored;
+  }
+
+  async #identity(): Promise<CacheIdentity> {
+    this.#loop.checkOpen();
+    if (!this.#modelDigest) {
+      await using checkpoint = await openCheckpoint(this.info.path);
+      this.#modelDigest = await modelDigest(checkpoint);
+    }
+    return identityOf(this.#modelDigest, this.#cache.layout, this.#cache.shape);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -266,10 +277,7 @@ class LocalEngine implements Engine {
   }
 
   async #close(): Promise<void> {
-    this.#closed = true;
-    this.#state.set('closed');
-    this.#failAll(closedError());
-    await this.#looping;
+    await this.#loop.close();
     try {
       this.#cache[Symbol.dispose]();
     } finally {
@@ -277,208 +285,15 @@ class LocalEngine implements Engine {
     }
   }
 
-  #failAll(error: Error): void {
-    for (const task of [...this.#waiting, ...this.#running.map(({ task }) => task)]) if (!task.ended) task.fail(error);
-  }
-
   get #bounds() {
-    return { vocab: this.#model.config.vocab, contextTokens: this.info.contextTokens };
-  }
-
-  #checkOpen(): void {
-    if (this.#closed) throw closedError();
-    if (this.#broken) throw this.#broken;
-  }
-
-  #enqueue(task: Task): void {
-    this.#checkOpen();
-    if (this.state === 'draining') throw new EngineDraining(this.info.path);
-    this.#waiting.push(task);
-    this.#wake();
-  }
-
-  #stop(task: Task, reason: unknown): void {
-    if (!task.ended) task.fail(reason);
-    this.#wake();
-  }
-
-  #wake(): void {
-    this.#woken = true;
-    this.#looping ??= this.#loop().catch(error => {
-      // What the cache holds is unknown, and who is in the lists may be there by half: nobody is left waiting.
-      this.#broken = new EngineFailed(this.info.path, error, 'Open it again.');
-      this.#failAll(this.#broken);
-      this.#waiting = [];
-      this.#running = [];
-      this.#state.set('failed', this.#broken);
-      this.#tellDrained();
-    });
-  }
-
-  /** Passes, until there is nothing to do. Between them the event loop turns, so that aborts and new requests are heard. */
-  async #loop(): Promise<void> {
-    // Whoever woke the loop may have more to say in the same turn: requests that come together then share their first pass.
-    do {
-      await turn();
-      this.#woken = false;
-      this.#settle();
-    } while (!this.#closed && !this.#broken && ((await this.#pass()) || this.#woken));
-    this.#looping = null;
-    this.#tellDrained();
-  }
-
-  #tellDrained(): void {
-    for (const tell of this.#drained.splice(0)) tell();
-  }
-
-  /** Frees the places of who ended, and lets in who waits. */
-  #settle(): void {
-    for (const running of this.#running)
-      if (running.task.ended) {
-        this.#sequences.release(running.place);
-        this.#suspects.delete(running);
-      }
-    this.#running = this.#running.filter(({ task }) => !task.ended);
-    // Also behind one who waits long: many may come and give up meanwhile.
-    this.#waiting = this.#waiting.filter(task => !task.ended);
-    for (let task = this.#waiting[0]; task; task = this.#waiting[0]) {
-      const place = this.#sequences.take(task.tokens, task.firstRow);
-      if (!place) break;
-      task.admitted(place.tokens.length);
-      this.#running.push({ task, place, waited: 0 });
-      this.#waiting.shift();
-    }
-  }
-
-  /** One forward pass over what the plan chose; false when nobody has anything to compute. */
-  async #pass(): Promise<boolean> {
-    const suspect = [...this.#suspects].find(({ task }) => task.ready);
-    const ready = suspect ? [suspect] : this.#running.filter(({ task }) => task.ready);
-    const drafts = ready.map(({ task, place }) => (task.tokens.length - place.tokens.length === 1 ? task.draft() : []));
-    const works = ready.map(({ task, place, waited }, i): Work => {
-      const done = place.tokens.length;
-      return {
-        remaining: task.tokens.length - done,
-        drafts: drafts[i]!.length,
-        logitRows: count => task.rowsBetween(done, done + count),
-        waited,
-      };
-    });
-    const pieces = plan(works, { tokens: this.#pace.tokens, logitRows: this.#logitRows, drafts: DRAFTS });
-    if (pieces.length === 0) return false;
-    for (const running of ready) running.waited++;
-
-    const tokens: number[] = [];
-    const positions: number[] = [];
-    const sequences: number[] = [];
-    const logitRows: number[] = [];
-    const parts = pieces.map(({ index, count }) => {
-      const running = ready[index]!;
-      const { task, place } = running;
-      running.waited = 0;
-      const from = place.tokens.length;
-      const drafted = Math.max(0, from + count - task.tokens.length);
-      task.begun(drafted);
-      const rows = task.rowsIn(from, from + count);
-      for (const position of rows) logitRows.push(tokens.length + position - from);
-      const computed = [...task.tokens.slice(from, from + count), ...drafts[index]!].slice(0, count);
-      for (const [i, token] of computed.entries()) {
-        tokens.push(token);
-        positions.push(from + i);
-        sequences.push(place.sequence);
-      }
-      return { running, computed, rows, drafted, decoding: works[index]!.remaining === 1 };
-    });
-
-    const start = performance.now();
-    let logits: Float32Array;
-    try {
-      logits = await this.#compute({
-        tokens: Int32Array.from(tokens),
-        positions: Int32Array.from(positions),
-        sequences: Int32Array.from(sequences),
-        logitRows: Int32Array.from(logitRows),
-      });
-    } catch (error) {
-      const failed = parts.map(({ running }) => running);
-      if (failed.length > 1) this.#suspect(failed);
-      else await this.#giveUp(failed[0]!, error);
-      return true;
-    }
-    if (suspect) this.#suspects.delete(suspect);
-    const ms = performance.now() - start;
-    this.#pace.measured(tokens.length, ms);
-
-    const { vocab } = this.#model.config;
-    const count = { prefilled: 0, decoded: 0 };
-    let row = 0;
-    for (const { running, computed, rows, drafted, decoding } of parts) {
-      const { task, place } = running;
-      const from = place.tokens.length;
-      let given = 0;
-      for (const position of rows) {
-        const at = row++ * vocab;
-        // Behind a guess that did not come true nothing is true.
-        if (task.ended || task.tokens[position] !== computed[position - from]) continue;
-        given++;
-        try {
-          task.row(position, logits.subarray(at, at + vocab));
-        } catch (error) {
-          task.fail(error);
-        }
-      }
-      const wrong = computed.findIndex((token, i) => task.tokens[from + i] !== token);
-      const kept = wrong < 0 ? computed.length : wrong;
-      for (const token of computed.slice(0, kept)) place.tokens.push(token);
-      if (kept < computed.length) place.tokens.length = this.#cache.truncate(place.sequence, from + kept);
-      this.#sums.draftedTokens += drafted;
-      if (drafted > 0) this.#sums.acceptedTokens += Math.max(0, given - 1);
-      count[decoding ? 'decoded' : 'prefilled'] += kept;
-    }
-    this.#account(count.prefilled, count.decoded, ms);
-    return true;
-  }
-
-  #compute(batch: Parameters<typeof forward>[2]): Promise<Float32Array> {
-    return this.#backend.step(async () =>
-      this.#backend.read(await forward(this.#backend, this.#model, batch, this.#cache)),
-    );
-  }
-
-  /** A pass failed half way: its sequences go back to where they were before it, and are computed one by one. */
-  #suspect(failed: readonly Running[]): void {
-    for (const running of failed) {
-      const { place } = running;
-      place.tokens.length = this.#cache.truncate(place.sequence, place.tokens.length);
-      this.#suspects.add(running);
-    }
-  }
-
-  /**
-   * A sequence failed on its own: it ends, and its place begins anew.
-   * @throws what a pass of one token throws there: then it is not the sequence, and nothing can be computed any more
-   */
-  async #giveUp(failed: Running, error: unknown): Promise<void> {
-    const { task, place } = failed;
-    if (!task.ended) task.fail(error);
-    this.#suspects.delete(failed);
-    this.#running = this.#running.filter(running => running !== failed);
-    this.#cache.truncate(place.sequence, 0);
-    const zero = Int32Array.of(0);
-    const sequences = Int32Array.of(place.sequence);
-    await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
-    this.#sequences.discard(place);
-  }
-
-  #account(prefilled: number, decoded: number, ms: number): void {
-    const share = decoded / (prefilled + decoded);
-    this.#sums.prefillTokens += prefilled;
-    this.#sums.decodeTokens += decoded;
-    this.#sums.prefillMs += ms * (1 - share);
-    this.#sums.decodeMs += ms * share;
+    return { vocab: this.info.config.vocab, contextTokens: this.info.contextTokens };
   }
 }
 
-const closedError = (): Error => new Error('This engine is closed. Open another with openEngine.');
-
-const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
+/** Bytes of one sequence that fills the context. */
+function fullBytes({ layout, shape }: KVCache): number {
+  const { chunks, kvHeads, headDim, maxTokens, maxBatch } = shape;
+  const positions = chunks.map(chunk => Math.min(maxTokens, chunk === null ? maxTokens : chunk + maxBatch) + PAGE);
+  const numberBytes = layout.startsWith('F32') ? 4 : 2;
+  return positions.reduce((sum, n) => sum + n, 0) * 2 * kvHeads * headDim * numberBytes;
+}

@@ -10,6 +10,8 @@ export interface CheckedEngineOptions {
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
   readonly maxBatch: number;
+  readonly maxWaiting: number;
+  readonly cacheBytes: number | undefined;
   readonly passMs: number;
   readonly maxRestarts: number;
 }
@@ -28,6 +30,8 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     contextTokens,
     maxSequences = 4,
     maxBatch = 512,
+    maxWaiting = 256,
+    cacheBytes,
     passMs = 250,
     maxRestarts = 3,
   } = options;
@@ -37,8 +41,10 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
   whole('maxSequences', maxSequences, 1, 1024);
   whole('maxBatch', maxBatch, 1, 65536);
   if (!(passMs > 0)) throw wrong('passMs', passMs, 'milliseconds, more than 0');
+  whole('maxWaiting', maxWaiting, 0, 2 ** 31 - 1);
+  if (cacheBytes !== undefined) whole('cacheBytes', cacheBytes, 0, Number.MAX_SAFE_INTEGER);
   whole('maxRestarts', maxRestarts, 0, 1000);
-  return { backend, threads, contextTokens, maxSequences, maxBatch, passMs, maxRestarts };
+  return { backend, threads, contextTokens, maxSequences, maxBatch, maxWaiting, cacheBytes, passMs, maxRestarts };
 }
 
 /** Positions a sequence may hold: as asked for, but no more than the checkpoint was made for. */
@@ -72,6 +78,8 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
   whole('topLogprobs', options.topLogprobs ?? 0, 0, 20);
+  for (const name of ['cacheSalt', 'fairnessKey'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'string') throw wrong(name, options[name], 'a string');
   real('timeoutMs', options.timeoutMs, 0, 2 ** 31 - 1);
   const { grammar } = options;
   if (grammar !== undefined && typeof grammar !== 'string') throw wrong('grammar', grammar, 'a text in GBNF');

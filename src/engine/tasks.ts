@@ -1,16 +1,21 @@
 // The kinds of request an engine computes: what logits each wants, and what it makes of them.
+import { createHash } from 'node:crypto';
 import { type Channel, createChannel } from './channel.ts';
 import { mostLikely, summarize } from './log-softmax.ts';
 import { draftedAtMost } from './options.ts';
 import { PromptLookup } from './prompt-lookup.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
 import type { TokenConstraint } from './token-constraint.ts';
-import type { FinishReason, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
+import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEvent } from './types.ts';
 
 /** A sequence of tokens to compute, as the engine's loop sees it. */
 export interface Task {
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
+  /** Under which its tokens are looked for in the cache, and kept. */
+  readonly salt: string;
+  /** Whose it is. */
+  readonly key: string;
   /** The first position whose logits are wanted. */
   readonly firstRow: number;
   /** True once nothing more is wanted of it. */
@@ -32,12 +37,18 @@ export interface Task {
   fail(error: unknown): void;
 }
 
+/** A salt may be a secret, and what is kept of it may be written to a file. */
+const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
+  cacheSalt === '' ? '' : createHash('sha256').update(cacheSalt).digest('hex');
+
 /** Tokens, one by one, until something ends them. */
 export class GenerationTask implements Task {
   readonly tokens: number[];
   readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
   ended = false;
   readonly ready = true;
+  readonly salt: string;
+  readonly key: string;
   readonly #options: GenerateOptions;
   readonly #promptTokens: number;
   readonly #maxTokens: number;
@@ -67,6 +78,8 @@ export class GenerationTask implements Task {
   ) {
     this.tokens = [...prompt];
     this.#options = options;
+    this.salt = saltKey(options);
+    this.key = options.fairnessKey ?? '';
     this.#promptTokens = prompt.length;
     this.#maxTokens = options.maxTokens ?? Infinity;
     this.#contextTokens = contextTokens;
@@ -159,12 +172,16 @@ export class GenerationTask implements Task {
 /** Logits at given positions of given tokens, handed to a sink. */
 export class RowsTask implements Task {
   readonly tokens: readonly number[];
+  readonly salt: string;
+  readonly key: string;
   ended = false;
   readonly #rows: readonly number[];
   readonly #sink: RowSink;
 
   /** @param rows ascending, at least one */
-  constructor(tokens: readonly number[], rows: readonly number[], sink: RowSink) {
+  constructor(tokens: readonly number[], rows: readonly number[], options: RowsOptions, sink: RowSink) {
+    this.salt = saltKey(options);
+    this.key = options.fairnessKey ?? '';
     this.tokens = tokens.slice(0, rows[rows.length - 1]! + 1);
     this.#rows = rows;
     this.#sink = sink;

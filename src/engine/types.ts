@@ -11,6 +11,13 @@ export interface EngineOptions {
   readonly contextTokens?: number;
   /** Sequences computed at once; further ones wait. Default 4. */
   readonly maxSequences?: number;
+  /** Requests that may wait; further ones are refused with QueueFull. Default 256. */
+  readonly maxWaiting?: number;
+  /**
+   * Bytes of keys and values, of running and of finished requests together, above which finished ones are forgotten, the least
+   * recently used first. Default: what `maxSequences` full contexts take. 0 keeps none.
+   */
+  readonly cacheBytes?: number;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
   readonly maxBatch?: number;
   /**
@@ -69,8 +76,15 @@ export interface GenerateOptions extends SamplingOptions {
   readonly topLogprobs?: number;
   /** The generation ends with 'deadline' so many ms after it was asked for, waiting included, at the next end of a pass. */
   readonly timeoutMs?: number;
+  /** Prompts are found in the cache only where they were computed under the same salt: one a tenant keeps tenants apart. Default ''. */
+  readonly cacheSalt?: string;
+  /** Whose request it is: keys get equal shares of the engine, whatever each of them asks for. Default ''. */
+  readonly fairnessKey?: string;
   readonly signal?: AbortSignal;
 }
+
+/** Options of requests that want log-probabilities: see GenerateOptions. */
+export type RowsOptions = Pick<GenerateOptions, 'cacheSalt' | 'fairnessKey' | 'signal'>;
 
 export interface TokenEvent {
   readonly token: number;
@@ -131,6 +145,14 @@ export interface EngineStats {
   readonly multiplyAdds: number;
   readonly memoryBytes: number;
   readonly cacheBytes: number;
+  /** Forward passes. */
+  readonly passes: number;
+  /** Prompt tokens of requests that got a place, those of them found in the cache, and the requests that found some. */
+  readonly promptTokens: number;
+  readonly reusedTokens: number;
+  readonly reusedPrompts: number;
+  /** Finished sequences whose keys and values are kept. */
+  readonly keptSequences: number;
   readonly running: number;
   readonly waiting: number;
 }
@@ -143,6 +165,13 @@ export type EngineState = 'ready' | 'failed' | 'restarting' | 'draining' | 'clos
 
 /** @param error why, of 'failed' */
 export type StateListener = (state: EngineState, error?: Error) => void;
+
+/** What a file of the cache holds, or gave. */
+export interface SavedCache {
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly bytes: number;
+}
 
 export interface Engine extends AsyncDisposable {
   readonly info: ModelInfo;
@@ -159,10 +188,19 @@ export interface Engine extends AsyncDisposable {
    */
   logprobs(
     tokens: readonly number[],
-    options?: { rows?: readonly number[]; signal?: AbortSignal },
+    options?: { rows?: readonly number[] } & RowsOptions,
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void>;
   /** Sum over the tokens of ln p(token | its prefix), one number per token from the second on; nothing of vocab size is kept. */
-  score(tokens: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  score(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array>;
+  /**
+   * Writes the kept keys and values of finished requests to a file that only its owner may read: what prompts were can be worked
+   * out from it.
+   */
+  saveCache(path: string): Promise<SavedCache>;
+  /**
+   * Reads what `saveCache` wrote, as far as there is room. @throws CacheFileError when the file is damaged, or of another model or backend.
+   */
+  restoreCache(path: string): Promise<SavedCache>;
   stats(): Promise<EngineStats>;
 }
 

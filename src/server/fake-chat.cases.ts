@@ -159,6 +159,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     },
     onState: () => () => {},
     async drain() {},
+    saveCache: async () => ({ sequences: 0, tokens: 0, bytes: 0 }),
+    restoreCache: async () => ({ sequences: 0, tokens: 0, bytes: 0 }),
     // biome-ignore lint/correctness/useYield: the server generates through the chat model only
     async *generate() {
       throw new Error('not used by the server');
