@@ -3,7 +3,7 @@
 import { GrammarError } from './grammar-error.ts';
 import { BRANCH, BYTE, CALL, compileGrammar, END, type GrammarProgram, REPEAT } from './grammar-program.ts';
 import type { TokenConstraint } from './token-constraint.ts';
-import type { TokenTrie } from './token-trie.ts';
+import { createTokenTrie, type TokenTrie } from './token-trie.ts';
 
 /** What follows when a rule or a repetition's body ends: a node, or the same repetition for the nth time. Like ones are one. */
 interface Frame {
@@ -48,6 +48,16 @@ export function createGrammar(text: string, trie: TokenTrie, parameter = 'gramma
   return {
     begin: stopTokens => new Place(automaton, automaton.start, [...stopTokens], false),
   };
+}
+
+/** Whether a text is one of a grammar. @throws GrammarError */
+export function accepts(grammar: string, text: string): boolean {
+  const automaton = new Automaton(
+    compileGrammar(grammar),
+    createTokenTrie({ bytes: new Uint8Array(), offsets: new Uint32Array(1) }),
+    'grammar',
+  );
+  return automaton.follow(new TextEncoder().encode(text));
 }
 
 class Place implements TokenConstraint {
@@ -106,12 +116,26 @@ class Automaton {
   /** Where a token's bytes lead. */
   token(state: State, token: number): State {
     const { bytes, offsets } = this.#trie;
-    let row = offsets[token] === offsets[token + 1] ? NOWHERE : this.#row(state);
-    for (let i = offsets[token]!; i < offsets[token + 1]! && row >= 0; i++) {
+    const found =
+      offsets[token] === offsets[token + 1]
+        ? null
+        : this.#walk(state, bytes.subarray(offsets[token], offsets[token + 1]));
+    if (!found) throw new Error(`token ${token} is not allowed here`);
+    return found;
+  }
+
+  /** Whether bytes are a whole text. */
+  follow(bytes: Uint8Array): boolean {
+    return this.#walk(this.start, bytes)?.whole ?? false;
+  }
+
+  #walk(from: State, bytes: Uint8Array): State | null {
+    let row = this.#row(from);
+    for (const byte of bytes) {
       this.#makeRoom([row]);
-      row = this.#step(this.#path[0]!, bytes[i]!);
+      row = this.#step(this.#path[0]!, byte);
+      if (row < 0) return null;
     }
-    if (row < 0) throw new Error(`token ${token} is not allowed here`);
     return this.#states[row]!;
   }
 
