@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { processorTime } from '../tokenizer/processor-time.cases.ts';
 import { accepts, createGrammar } from './grammar.ts';
 import { GrammarError } from './grammar-error.ts';
 import { numbersIn } from './grammar-json-number.ts';
@@ -200,16 +201,16 @@ describe('refusals', () => {
     ],
   ])('a bomb of %s: in 100 ms', (_, make) => {
     const schema = make();
-    const start = performance.now();
+    const time = processorTime();
     expect(() => jsonSchemaGrammar(schema)).toThrow(GrammarError);
-    expect(performance.now() - start).toBeLessThan(100);
+    expect(time()).toBeLessThan(100);
   });
 
   test('exponential patterns are followed in linear time', () => {
     const schema = { enum: [`${'a'.repeat(5000)}!`, 'aa'], pattern: '^(a+)+$' };
-    const start = performance.now();
+    const time = processorTime();
     expect(accepts(jsonSchemaGrammar(schema), '"aa"')).toBe(true);
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(time()).toBeLessThan(1000);
   });
 });
 

@@ -62,11 +62,14 @@ export function checkSchemaSize(schema: unknown, parameter: string): void {
     const next: unknown[] = [];
     for (const value of level) {
       if (typeof value === 'string') parts += value.length;
-      else if (typeof value === 'object' && value !== null)
+      else if (Array.isArray(value)) {
+        parts += 16 * value.length;
+        if (parts <= LONGEST) for (const item of value) next.push(item);
+      } else if (typeof value === 'object' && value !== null)
         for (const key of Object.keys(value)) {
           parts += 16 + key.length;
-          next.push((value as SchemaObject)[key]);
           if (parts > LONGEST) break;
+          next.push((value as SchemaObject)[key]);
         }
       if (parts > LONGEST)
         throw new GrammarError(parameter, '', `it is too large; at most about ${LONGEST >> 10} KB are supported`);
