@@ -1,7 +1,7 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { WasmCache } from '../backends/wasm/cache.ts';
-import { Threads } from '../backends/wasm/threads.ts';
+import { PagedCache } from '../backends/compiled/cache.ts';
+import { WasmThreads } from '../backends/wasm/threads.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
@@ -258,7 +258,7 @@ describe('ends and failures', () => {
     const engine = await open({ backend: 'wasm', threads: 2, maxSequences: 2 });
     const generation = engine.generate(tokensOf(5, 3));
     await generation.next();
-    const lost = vi.spyOn(Threads.prototype, 'run').mockImplementation(() => {
+    const lost = vi.spyOn(WasmThreads.prototype, 'run').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {
@@ -280,7 +280,7 @@ describe('ends and failures', () => {
 
   test('a cache that fails ends the engine, with a reason that names the file', async () => {
     await using engine = await open({ backend: 'wasm', threads: 1, maxSequences: 1 });
-    const broken = vi.spyOn(WasmCache.prototype, 'truncate').mockImplementation(() => {
+    const broken = vi.spyOn(PagedCache.prototype, 'truncate').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {

@@ -1,4 +1,4 @@
-// The command buffer: what the host writes and every thread runs. src/backends/wasm/program.ts mirrors these numbers.
+// The command buffer: what the host writes and every thread runs. src/backends/compiled mirrors these numbers.
 #pragma once
 #include <stdint.h>
 
