@@ -4,6 +4,8 @@ import type { DType } from '../../checkpoint/dtype.ts';
 import { runBackendCases } from '../backend.cases.ts';
 import type { Backend, Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
 import { gaussians, uploadBytes, uploadFloats, uploadIds } from '../comparison.cases.ts';
+import { formatsWithoutKernel } from '../kernels/pending.cases.ts';
+import { casesOfFormats } from '../matmul.cases.ts';
 import { randomBlocks } from '../reference/quantize.ts';
 import { seededRandom } from '../reference/random.ts';
 import type { Threads } from './machine.ts';
@@ -122,9 +124,11 @@ export function runCompiledCases(
   threads: Threads,
 ): void {
   // The cases' rows are short, and would nearly all take activations of 16 bits.
-  runBackendCases(`${name}, 2 threads`, () => create({ threads: 2 }), { precision: { activations: 'q16' } });
+  const skip = casesOfFormats(formatsWithoutKernel, 'the kernels do not have the format yet');
+  runBackendCases(`${name}, 2 threads`, () => create({ threads: 2 }), { precision: { activations: 'q16' }, skip });
   runBackendCases(`${name}, 8 bits`, () => create({ threads: 2, sixteenBitsBelow: 0 }), {
     precision: { activations: 'q8' },
+    skip,
   });
 
   describe(`laws of ${name}`, () => {
