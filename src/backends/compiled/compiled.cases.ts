@@ -330,6 +330,14 @@ export function runCompiledCases(
       expect(() => b.add(y, x)).toThrow(/another backend/);
     });
 
+    test.each(formatsWithoutKernel)('a weight of %s is refused, not taken for something else', async dtype => {
+      await using k = await create({ threads: 1 });
+      const bytes = randomBlocks(dtype, 512, seededRandom(1), 1);
+      await expect(uploadBytes(k, dtype, [2, 256], bytes)).rejects.toThrow(`cannot multiply with ${dtype} weights yet`);
+      const weight = await uploadBytes(k, 'Q4_0', [2, 256], randomBlocks('Q4_0', 512, seededRandom(1), 1));
+      expect(weight.shape).toEqual([2, 256]); // … and it goes on.
+    });
+
     test('options are checked', async () => {
       await expect(create({ threads: 0 })).rejects.toThrow(/threads .* got 0/);
       await expect(create({ threads: 1.5 })).rejects.toThrow(/threads .* got 1.5/);

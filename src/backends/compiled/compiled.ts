@@ -4,7 +4,7 @@ import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
-import { commands, control } from './commands.ts';
+import { commands, control, type KernelQueries } from './commands.ts';
 import { Device } from './device.ts';
 import type { Machine } from './machine.ts';
 import { angleTable } from './rope.ts';
@@ -60,6 +60,7 @@ class CompiledBackend implements Backend {
     const storage = this.device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
     const rowBytes = byteLengthOf(dtype, shape.at(-1)!);
     try {
+      checkFormat(dtype, storage.bank.kernels);
       await fillRows(storage.bank, storage.start, bytes, rowBytes, fill);
     } catch (error) {
       storage.bank.freeWeight(storage.start, bytes);
@@ -412,6 +413,15 @@ class CompiledBackend implements Backend {
 }
 
 const formatOf = (x: Tensor): number => formats[x.dtype].ggmlType;
+
+/** Blocks that no kernel knows would be read as floats, and the answer would be noise. */
+function checkFormat(dtype: DType, kernels: KernelQueries): void {
+  const { ggmlType, blockSize } = formats[dtype];
+  if (blockSize > 1 && kernels.activation_bits(ggmlType, blockSize) === 32)
+    throw new RangeError(
+      `These kernels cannot multiply with ${dtype} weights yet; take the reference backend, which is slow, or a file of another format.`,
+    );
+}
 
 function matrix(x: Tensor): readonly [number, number] {
   if (x.shape.length === 2 && x.dtype !== 'I32') return x.shape as readonly [number, number];
