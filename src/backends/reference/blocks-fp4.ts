@@ -19,7 +19,7 @@ export function decodeMXFP4(bytes: Uint8Array, blocks: number, out: Float32Array
  * What each scale byte of NVFP4 means (UE4M3: 4 bits of exponent, 3 of fraction; the uppermost bit is not looked at, but for the
  * NaN 7f, which ggml takes for 0).
  */
-export const ue4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, code) => {
+const ue4m3Values: Float32Array = Float32Array.from({ length: 256 }, (_, code) => {
   const exponent = (code >> 3) & 15;
   const fraction = code & 7;
   if (code === 0x7f) return 0;

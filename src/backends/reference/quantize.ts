@@ -1,6 +1,5 @@
 // Simple encoders, and random blocks of every format: for tests and for models that mean nothing.
 import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
-import { ue4m3Values } from './blocks-fp4.ts';
 import { dequantize } from './dequantize.ts';
 import { toBfloat, toHalf } from './half.ts';
 import { gaussian, seededRandom } from './random.ts';
@@ -104,10 +103,8 @@ function setScaleField(form: Scales['form'], bytes: Uint8Array, at: number, scal
       bytes[at + 2 * i + 1] = (bytes[at + 2 * i + 1]! & 15) | ((rest & 15) << 4);
   } else if (form === 'E8M0') bytes[at] = Math.max(0, Math.min(255, 127 + Math.round(Math.log2(Math.abs(scale)))));
   else {
-    const size = Math.abs(scale);
-    const nearest = (best: number, value: number, code: number): number =>
-      code < 0x7f && Math.abs(value - size) < Math.abs(ue4m3Values[best]! - size) ? code : best;
-    bytes[at] = ue4m3Values.reduce(nearest, 0);
+    const exponent = Math.max(-6, Math.floor(Math.log2(Math.abs(scale)))); // below 2⁻⁶ are the subnormal numbers
+    bytes[at] = Math.min(0x7e, 8 * (exponent + 6) + Math.round((8 * Math.abs(scale)) / 2 ** exponent));
   }
 }
 
