@@ -49,7 +49,7 @@ export class Device {
 
   /** @throws Error after dispose, and ever after a thread was lost: numbers computed since may be wrong. */
   checkLive(): void {
-    if (this.disposed) throw new Error('This backend was disposed; make another with createCompiledBackend.');
+    if (this.disposed) throw new Error(`This backend was disposed; make another with ${this.machine.maker}.`);
     this.threads.checkAlive();
   }
 

@@ -27,3 +27,11 @@ export interface Threads {
   /** Ends every thread; resolves when none is left. */
   dispose(): Promise<void>;
 }
+
+/** What every use of a backend says once a thread of it was lost. */
+export function lostThread(cause: unknown): Error {
+  const message = cause instanceof Error ? cause.message : String(cause ?? 'it did not answer');
+  return new Error(`A compute thread was lost: ${message}. Make a new backend; this one can only be disposed.`, {
+    cause,
+  });
+}

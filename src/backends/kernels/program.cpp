@@ -7,9 +7,6 @@
 
 namespace {
 
-/// Looks before a thread goes to sleep: tens of microseconds, longer than most commands of a decode step differ between threads.
-constexpr int looks = 20000;
-
 /// A thread that waits this long for the others gives up; what it waits for is one piece of work, a fraction of a second.
 constexpr int patience_seconds = 30;
 
@@ -32,8 +29,10 @@ void shut(int32_t& gate) { atomic_or(gate, gate_shut); }
 
 /// Waits until a gate is shut and everybody has left. False: a thread is lost.
 bool await(Control& control, int32_t& gate) {
-  for (int look = 0; look < looks; look++)
+  for (int look = 0; look < looks; look++) {
     if (done(gate)) return true;
+    pause_between_looks();
+  }
   atomic_add(control.sleepers, 1);
   for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0; seconds++) {
     if (seconds == patience_seconds) atomic_store(control.failed, 1);
@@ -203,10 +202,12 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
 
 }  // namespace
 
-#define EXPORT(name) extern "C" __attribute__((export_name(name)))
+#if defined(__wasm__)
+#define EXPORT(name) __attribute__((export_name(name)))
+#else
+#define EXPORT(name)
+#endif
 
-/// Runs a program as one of `threads` threads. 0: all is done (for thread 0), or nothing is left to do; 1: a thread was lost.
-/// A thread that has no work in its hands is waited for by nobody, so it does not matter when the system lets it run.
 EXPORT("run") int run(Control* control, Program* program, int thread, int threads) {
   if (thread > 0 && !enter(*control, program->gate)) return 0;
   const int length = program->length;
@@ -234,13 +235,13 @@ EXPORT("run") int run(Control* control, Program* program, int thread, int thread
   return status;
 }
 
-/// Waits until no thread is inside a program any more, so that it may be written anew. 1: a thread was lost.
 EXPORT("await_program") int await_program(Control* control, Program* program) { return await(*control, program->gate) ? 0 : 1; }
 
-/// Waits until the task is another than `seen`, and returns it.
 EXPORT("wait_for_task") int wait_for_task(Control* control, int seen) {
-  for (int look = 0; look < looks; look++)
+  for (int look = 0; look < looks; look++) {
     if (atomic_load(control->task) != seen) return atomic_load(control->task);
+    pause_between_looks();
+  }
   atomic_add(control->idle, 1);
   while (atomic_load(control->task) == seen) sleep_while(control->task, seen, -1);
   atomic_add(control->idle, -1);

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { programCommands } from '../compiled/bank.ts';
 import { control, packTask, task } from '../compiled/commands.ts';
-import type { Threads } from '../compiled/machine.ts';
+import { lostThread, type Threads } from '../compiled/machine.ts';
 import { type Program, programAddresses } from '../compiled/program.ts';
 import type { WasmBank } from './memory.ts';
 
@@ -139,13 +139,7 @@ export class WasmThreads implements Threads {
     if (this.failure) return this.failure;
     let reason = cause;
     for (const { port } of this.workers) reason ??= receiveMessageOnPort(port)?.message;
-    const message = reason instanceof Error ? reason.message : String(reason ?? 'it did not answer');
-    this.failure = new Error(
-      `A compute thread was lost: ${message}. Make a new backend; this one can only be disposed.`,
-      {
-        cause: reason,
-      },
-    );
+    this.failure = lostThread(reason);
     for (const bank of this.banks) abandon(bank.memory.memory, bank.control);
     return this.failure;
   }
