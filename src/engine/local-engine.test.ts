@@ -333,7 +333,7 @@ describe('ends and failures', () => {
 
 describe('options are checked', () => {
   test.each([
-    [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'wasm' or 'reference'/],
+    [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'native' or 'wasm' or 'reference'/],
     [{ threads: 0 }, /^threads: got 0, wanted a whole number from 1 to 64/],
     [{ maxSequences: 1.5 }, /^maxSequences: got 1.5/],
     [{ maxBatch: NaN }, /^maxBatch: got NaN/],

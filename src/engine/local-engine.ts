@@ -5,16 +5,10 @@ import { cacheShape, planModel } from '../model/config.ts';
 import { forward, type Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
 import { createChannel } from './channel.ts';
+import { chooseBackend } from './choose-backend.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { checkMemory, freeMemory } from './memory.ts';
-import {
-  type CheckedEngineOptions,
-  checkEngineOptions,
-  checkGenerate,
-  checkRows,
-  checkTokens,
-  contextOf,
-} from './options.ts';
+import { checkEngineOptions, checkGenerate, checkRows, checkTokens, contextOf } from './options.ts';
 import { createScratch } from './sampler.ts';
 import { plan, type Work } from './scheduler.ts';
 import { createSequences, type Place } from './sequences.ts';
@@ -38,7 +32,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
   checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
-  const backend = await createBackend(checked);
+  const backend = await chooseBackend(checked.backend, checked.threads);
   try {
     const model = await loadWeights(bound, backend, options);
     const cache = backend.createCache(
@@ -52,6 +46,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
+      ...(backend.variant && { variant: backend.variant }),
       threads: backend.threads,
       contextTokens,
       maxBatch: checked.maxBatch,
@@ -64,15 +59,6 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
     await backend[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-async function createBackend({ backend, threads }: CheckedEngineOptions): Promise<Backend> {
-  if (backend === 'reference') {
-    const { createReferenceBackend } = await import('../backends/reference/reference.ts');
-    return createReferenceBackend();
-  }
-  const { createWasmBackend } = await import('../backends/wasm/wasm.ts');
-  return createWasmBackend({ threads });
 }
 
 interface Running {

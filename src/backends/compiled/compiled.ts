@@ -25,7 +25,7 @@ export const createCompiledBackend = async (machine: Machine): Promise<Backend> 
 
 class CompiledBackend implements Backend {
   readonly name: Machine['name'];
-  readonly variant: string;
+  readonly variant?: string;
   private readonly device: Device;
   private readonly caches = new Set<PagedCache>();
   private lastCounters: Counters = { weightBytes: 0, multiplyAdds: 0 };

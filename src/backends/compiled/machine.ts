@@ -4,8 +4,8 @@ import type { Program } from './program.ts';
 
 export interface Machine {
   readonly name: 'wasm' | 'native';
-  /** Instruction set that the kernels were compiled for. */
-  readonly variant: string;
+  /** Instruction set that the kernels were compiled for, where there are several. */
+  readonly variant?: string;
   /** What makes such a backend, for messages. */
   readonly maker: string;
   /** Compute threads, the caller's among them. */

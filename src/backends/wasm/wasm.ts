@@ -22,7 +22,6 @@ export async function createWasmBackend(options: CompiledOptions = {}): Promise<
   };
   return createCompiledBackend({
     name: 'wasm',
-    variant: 'relaxed SIMD',
     maker: 'createWasmBackend',
     threads,
     createBank: index => createWasmBank(index, module, bankBytes, threads, configure),
