@@ -2,6 +2,9 @@
 
 /** What the host asks of the kernels while it encodes. kernels/matmul.h says what each means. */
 export interface KernelQueries {
+  is_packed(format: number): boolean | number;
+  matrix_bytes(format: number, rows: number, n: number): number;
+  pack_scratch_bytes(format: number, n: number, threads: number): number;
   activation_bits(format: number, n: number): number;
   rounded_row_bytes(bits: number, n: number): number;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
@@ -24,6 +27,7 @@ export const commands = {
   Append: 13,
   Attention: 14,
   AttentionMerge: 15,
+  Pack: 16,
 } as const satisfies Record<string, number>;
 
 /** Mirrors `enum class Task` in kernels/program.h. */

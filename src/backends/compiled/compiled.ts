@@ -1,17 +1,16 @@
 // The backend around compiled kernels: it checks operands, says where results lie, and writes commands. Machines carry them out.
-import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
+import { type DType, formats } from '../../checkpoint/dtype.ts';
 import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from '../backend.ts';
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
 import { commands, control, type KernelQueries } from './commands.ts';
 import { Device } from './device.ts';
+import { type Layout, layoutOf, piecesOf } from './layout.ts';
 import type { Machine } from './machine.ts';
 import { angleTable } from './rope.ts';
 import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tensor.ts';
 
-/** Bytes that `upload` asks for at once, at most (but whole rows). */
-const pieceBytes = 64 * 2 ** 20;
 /** Elements, or multiply-adds, up to which one thread is sooner done than several that must meet. */
 const alone = { plain: 8192, product: 16384 } as const;
 
@@ -54,19 +53,21 @@ class CompiledBackend implements Backend {
   }
 
   async upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor> {
-    this.device.checkLive();
+    const { device } = this;
+    device.checkLive();
     checkShape(dtype, shape);
-    const bytes = byteLengthOf(dtype, sizeOf(shape));
-    const storage = this.device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
-    const rowBytes = byteLengthOf(dtype, shape.at(-1)!);
+    checkFormat(dtype, device.banks[0]!.kernels);
+    const layout = layoutOf(dtype, shape, device.banks[0]!.kernels);
+    const bytes = layout.matrices * layout.matrixBytes;
+    const storage = device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
+    const tensor = new PlacedTensor(dtype, [...shape], storage);
     try {
-      checkFormat(dtype, storage.bank.kernels);
-      await fillRows(storage.bank, storage.start, bytes, rowBytes, fill);
+      await device.during(this.fill(tensor, layout, 0, layout.matrices, fill));
     } catch (error) {
       storage.bank.freeWeight(storage.start, bytes);
       throw error;
     }
-    return new PlacedTensor(dtype, [...shape], storage);
+    return tensor;
   }
 
   async write(x: Tensor, index: number, fill: Fill): Promise<void> {
@@ -75,9 +76,16 @@ class CompiledBackend implements Backend {
       throw new RangeError(
         `Slot ${index} cannot be written: the tensor is ${storage.uploaded ? '' : 'an activation '}[${shape}], wanted is an uploaded [n, …] with n > ${index}.`,
       );
+    const layout = layoutOf(dtype, shape, storage.bank.kernels);
+    if (layout.packed && shape.length === 2)
+      throw new RangeError(
+        `Row ${index} of a ${dtype} [${shape}] matrix cannot be written: its rows are interleaved. Upload it as [${shape[0]}, 1, ${shape[1]}].`,
+      );
     this.device.beforeWrite(storage);
-    const bytes = byteLengthOf(dtype, sizeOf(shape.slice(1)));
-    await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape.at(-1)!), fill);
+    const slot =
+      shape.length === 2 ? { ...layout, matrices: shape[0]!, rows: 1, matrixBytes: layout.rowBytes } : layout;
+    const each = slot.matrices / shape[0]!;
+    await this.device.during(this.fill(this.own(x), slot, index * each, each, fill));
   }
 
   async read(x: Tensor): Promise<Float32Array> {
@@ -329,13 +337,62 @@ class CompiledBackend implements Backend {
 
   reshape(x: Tensor, shape: readonly number[]): Tensor {
     const { dtype, storage, size } = this.own(x);
-    return new PlacedTensor(dtype, fullShape(shape, x, size), storage);
+    const full = fullShape(shape, x, size);
+    if (dtype !== 'F32' && storage.uploaded && (full.at(-1) !== x.shape.at(-1) || full.at(-2) !== x.shape.at(-2)))
+      throw new RangeError(`A ${dtype} [${x.shape}] weight keeps its last two axes; it cannot become [${full}].`);
+    return new PlacedTensor(dtype, full, storage);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     void this.counters; // keeps their last values
     for (const cache of [...this.caches]) cache[Symbol.dispose]();
     await this.device.dispose();
+  }
+
+  /** Fills `count` matrices of a tensor from the one at index `first` on. The next piece is read while the last one is packed. */
+  private async fill(
+    { dtype, storage }: PlacedTensor,
+    layout: Layout,
+    first: number,
+    count: number,
+    fill: Fill,
+  ): Promise<void> {
+    const { device } = this;
+    const { bank } = storage;
+    const start = storage.start + first * layout.matrixBytes;
+    const pieces = [...piecesOf(layout, count)];
+    const ask = (index: number): Promise<void> | undefined => {
+      const piece = pieces[index];
+      device.checkLive();
+      return piece && fill(bank.bytes(start + piece.at, piece.rows * layout.rowBytes), piece.offset);
+    };
+    let filling = ask(0);
+    for (const [i, piece] of pieces.entries()) {
+      await filling;
+      filling = ask(i + 1);
+      if (!layout.packed) continue;
+      filling?.catch(() => {}); // it is awaited, unless packing fails first
+      this.pack(bank, formats[dtype].ggmlType, start + piece.at, piece.rows, layout.n);
+    }
+  }
+
+  private pack(bank: Bank, format: number, start: number, rows: number, n: number): void {
+    const { device } = this;
+    const bytes = bank.kernels.pack_scratch_bytes(format, n, device.threadCount);
+    const scratch = bank.allocate(bytes, 'Scratch');
+    const place = { bank, start: scratch, end: scratch + bytes };
+    try {
+      device.enqueue(bank, {
+        kind: commands.Pack,
+        arguments: [format, start, rows, n, scratch],
+        reads: [],
+        writes: [place],
+        single: rows * n <= alone.plain,
+      });
+      device.flush();
+    } finally {
+      bank.heap.free(scratch, bytes);
+    }
   }
 
   /** Rows of a weight as floats: [rows, n]. */
@@ -348,7 +405,7 @@ class CompiledBackend implements Backend {
       arguments: [
         formatOf(w),
         start,
-        byteLengthOf(w.dtype, n),
+        w.shape.at(-2) ?? 1,
         n,
         this.device.integers(bank, rows),
         rows.length,
@@ -426,10 +483,4 @@ function checkFormat(dtype: DType, kernels: KernelQueries): void {
 function matrix(x: Tensor): readonly [number, number] {
   if (x.shape.length === 2 && x.dtype !== 'I32') return x.shape as readonly [number, number];
   throw new RangeError(`A weight matrix must be [out, in]; got ${x.dtype} [${x.shape}].`);
-}
-
-/** Asks for a tensor's bytes in ascending pieces of whole rows. */
-async function fillRows(bank: Bank, address: number, bytes: number, rowBytes: number, fill: Fill): Promise<void> {
-  const piece = Math.max(1, Math.floor(pieceBytes / Math.max(1, rowBytes))) * Math.max(1, rowBytes);
-  for (let at = 0; at < bytes; at += piece) await fill(bank.bytes(address + at, Math.min(piece, bytes - at)), at);
 }

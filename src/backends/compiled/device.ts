@@ -31,6 +31,8 @@ export class Device {
   private inputs: { readonly place: Place; used: number }[] = [];
   private sharedInputs: SharedInput[] = [];
   private disposed = false;
+  /** What reads files into banks. */
+  private readonly underWay = new Set<Promise<void>>();
 
   private constructor(machine: Machine, bank: Bank, threads: Threads) {
     this.machine = machine;
@@ -73,6 +75,16 @@ export class Device {
       address = bank.allocateWeight(bytes, what)!;
     }
     return storageAt(bank, address, bytes, true);
+  }
+
+  /** Lets memory live until `work`, which fills it, is over. */
+  async during(work: Promise<void>): Promise<void> {
+    this.underWay.add(work);
+    try {
+      await work;
+    } finally {
+      this.underWay.delete(work);
+    }
   }
 
   /** A tensor of the step under way (outside of a step it lives as long as the backend). */
@@ -234,6 +246,7 @@ export class Device {
   async dispose(): Promise<void> {
     if (this.disposed) return;
     this.disposed = true;
+    await Promise.allSettled(this.underWay);
     await this.threads.dispose();
     this.banks.length = 0;
     this.programs.length = 0;

@@ -34,6 +34,20 @@ enum Format : int {
 size_t row_bytes(int format, int n);
 
 /**
+ * Bytes that a matrix [out, in] takes in memory. Packed formats have rows padded to a multiple of sixteen. Several matrices of one
+ * tensor lie one behind the other.
+ */
+size_t matrix_bytes(int format, int out, int in);
+/** Whether a format is packed. */
+bool is_packed(int format);
+/** Bytes of scratch that `pack` needs. */
+size_t pack_scratch_bytes(int format, int in, int threads);
+/** Team. Packs a matrix in place: w holds `out` rows as in the file, without gaps, and has room for matrix_bytes. */
+void pack(int format, void* w, int out, int in, void* scratch, Team team);
+/** The `in` numbers of a row of a tensor [matrices, out, in], rows counted through all matrices. */
+void dequantize_row(int format, const void* w, int out, int in, int64_t row, float* y);
+
+/**
  * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as
  * `quantize_rows` makes them. Long rows of quantized weights take 8 bits, which is fast. Rows of fewer than `choose_words`' number
  * take 16, near exact at twice the time: small models have little arithmetic, and a rounding to 8 bits in each of

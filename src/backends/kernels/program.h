@@ -19,6 +19,7 @@ enum class Kind : uint32_t {
   Append = 13,
   Attention = 14,
   AttentionMerge = 15,
+  Pack = 16,
 };
 
 /// The command waits until all earlier ones are done, because it touches what they touched.
@@ -83,7 +84,9 @@ int wait_for_task(Control* control, int seen);
 void begin_task(Control* control, int task);
 
 // The functions of matmul.h, as what a host can call.
-double stored_row_bytes(int format, int n);
+int format_is_packed(int format);
+double bytes_of_matrix(int format, int out, int in);
+double bytes_to_pack(int format, int in, int threads);
 int bits_of_activations(int format, int in);
 double bytes_of_rounded_row(int bits, int n);
 void choose_words_below(int below);
