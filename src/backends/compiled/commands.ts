@@ -4,6 +4,8 @@
 export interface KernelQueries {
   activation_bits(format: number, n: number): number;
   rounded_row_bytes(bits: number, n: number): number;
+  matrix_bytes(format: number, out: number, n: number): number;
+  pack_scratch_bytes(format: number, n: number, threads: number): number;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
 }
 
@@ -24,6 +26,7 @@ export const commands = {
   Append: 13,
   Attention: 14,
   AttentionMerge: 15,
+  Pack: 16,
 } as const satisfies Record<string, number>;
 
 /** Mirrors `enum class Task` in kernels/program.h. */

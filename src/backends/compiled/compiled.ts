@@ -1,17 +1,16 @@
 // The backend around compiled kernels: it checks operands, says where results lie, and writes commands. Machines carry them out.
-import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
+import { type DType, formats } from '../../checkpoint/dtype.ts';
 import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from '../backend.ts';
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
-import { commands, control, type KernelQueries } from './commands.ts';
+import { commands, control } from './commands.ts';
 import { Device } from './device.ts';
 import type { Machine } from './machine.ts';
 import { angleTable } from './rope.ts';
-import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tensor.ts';
+import { checkShape, fullShape, type Place, PlacedTensor, type Storage, sizeOf } from './tensor.ts';
+import { fillMatrices, layoutOf, type Piece, type WeightLayout } from './weights.ts';
 
-/** Bytes that `upload` asks for at once, at most (but whole rows). */
-const pieceBytes = 64 * 2 ** 20;
 /** Elements, or multiply-adds, up to which one thread is sooner done than several that must meet. */
 const alone = { plain: 8192, product: 16384 } as const;
 
@@ -56,14 +55,12 @@ class CompiledBackend implements Backend {
   async upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor> {
     this.device.checkLive();
     checkShape(dtype, shape);
-    const bytes = byteLengthOf(dtype, sizeOf(shape));
-    const storage = this.device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
-    const rowBytes = byteLengthOf(dtype, shape.at(-1)!);
+    const layout = layoutOf(dtype, shape, this.device.banks[0]!.kernels);
+    const storage = this.device.allocateWeight(layout.matrices * layout.matrixBytes, `A weight (${dtype} [${shape}])`);
     try {
-      checkFormat(dtype, storage.bank.kernels);
-      await fillRows(storage.bank, storage.start, bytes, rowBytes, fill);
+      await this.fill(storage, storage.start, layout, layout.matrices, fill);
     } catch (error) {
-      storage.bank.freeWeight(storage.start, bytes);
+      storage.bank.freeWeight(storage.start, storage.end - storage.start);
       throw error;
     }
     return new PlacedTensor(dtype, [...shape], storage);
@@ -76,8 +73,15 @@ class CompiledBackend implements Backend {
         `Slot ${index} cannot be written: the tensor is ${storage.uploaded ? '' : 'an activation '}[${shape}], wanted is an uploaded [n, …] with n > ${index}.`,
       );
     this.device.beforeWrite(storage);
-    const bytes = byteLengthOf(dtype, sizeOf(shape.slice(1)));
-    await fillRows(storage.bank, storage.start + index * bytes, bytes, byteLengthOf(dtype, shape.at(-1)!), fill);
+    const layout = layoutOf(dtype, shape, storage.bank.kernels);
+    if (shape.length === 2 && layout.packed)
+      throw new RangeError(
+        `Row ${index} of a ${dtype} matrix cannot be written alone: sixteen rows are packed together. Upload the matrix again, or write to [n, out, in].`,
+      );
+    const one =
+      shape.length === 2 ? { ...layout, out: 1, storedBytes: layout.rowBytes, matrixBytes: layout.rowBytes } : layout;
+    const matrices = sizeOf(shape.slice(1)) / (one.out * one.n);
+    await this.fill(storage, storage.start + index * matrices * one.matrixBytes, one, matrices, fill);
   }
 
   async read(x: Tensor): Promise<Float32Array> {
@@ -339,6 +343,33 @@ class CompiledBackend implements Backend {
   }
 
   /** Rows of a weight as floats: [rows, n]. */
+  /** Reads matrices into memory and packs them. */
+  private async fill(
+    { bank }: Storage,
+    address: number,
+    layout: WeightLayout,
+    matrices: number,
+    fill: Fill,
+  ): Promise<void> {
+    const { device } = this;
+    const { format, n, packed } = layout;
+    const scratchBytes = packed ? bank.kernels.pack_scratch_bytes(format, n, device.threadCount) : 0;
+    const pack = ({ address: at, rows }: Piece): void => {
+      if (!packed) return;
+      const scratch = device.hostBytes(bank, scratchBytes, 'Scratch');
+      const range = { start: scratch, end: scratch + scratchBytes };
+      device.enqueue(bank, {
+        kind: commands.Pack,
+        arguments: [format, at, rows, n, scratch],
+        reads: [],
+        writes: [range],
+      });
+      device.flush();
+      bank.heap.free(scratch, scratchBytes);
+    };
+    await fillMatrices(layout, address, matrices, (at, bytes) => bank.bytes(at, bytes), fill, pack);
+  }
+
   private decodeRows(w: PlacedTensor, rows: Int32Array): PlacedTensor {
     const { bank, start } = w.storage;
     const n = w.rowLength;
@@ -348,7 +379,7 @@ class CompiledBackend implements Backend {
       arguments: [
         formatOf(w),
         start,
-        byteLengthOf(w.dtype, n),
+        w.shape.at(-2) ?? 1,
         n,
         this.device.integers(bank, rows),
         rows.length,
@@ -414,22 +445,7 @@ class CompiledBackend implements Backend {
 
 const formatOf = (x: Tensor): number => formats[x.dtype].ggmlType;
 
-/** Blocks that no kernel knows would be read as floats, and the answer would be noise. */
-function checkFormat(dtype: DType, kernels: KernelQueries): void {
-  const { ggmlType, blockSize } = formats[dtype];
-  if (blockSize > 1 && kernels.activation_bits(ggmlType, blockSize) === 32)
-    throw new RangeError(
-      `These kernels cannot multiply with ${dtype} weights yet; take the reference backend, which is slow, or a file of another format.`,
-    );
-}
-
 function matrix(x: Tensor): readonly [number, number] {
   if (x.shape.length === 2 && x.dtype !== 'I32') return x.shape as readonly [number, number];
   throw new RangeError(`A weight matrix must be [out, in]; got ${x.dtype} [${x.shape}].`);
-}
-
-/** Asks for a tensor's bytes in ascending pieces of whole rows. */
-async function fillRows(bank: Bank, address: number, bytes: number, rowBytes: number, fill: Fill): Promise<void> {
-  const piece = Math.max(1, Math.floor(pieceBytes / Math.max(1, rowBytes))) * Math.max(1, rowBytes);
-  for (let at = 0; at < bytes; at += piece) await fill(bank.bytes(address + at, Math.min(piece, bytes - at)), at);
 }

@@ -56,8 +56,8 @@ struct Arguments {
   }
 };
 
-void embed(int format, const uint8_t* table, int64_t row_bytes, int n, const int* tokens, int count, float* y, Team team) {
-  for (int i; (i = claim(team, 1)) < count;) dequantize_row(format, table + tokens[i] * row_bytes, n, y + (int64_t)i * n);
+void embed(int format, const void* table, int rows, int n, const int* tokens, int count, float* y, Team team) {
+  for (int i; (i = claim(team, 1)) < count;) dequantize_row(format, table, rows, n, tokens[i], y + (int64_t)i * n);
 }
 
 void count_product(Control& control, int64_t matrices, int64_t rows, int format, int out, int in) {
@@ -87,12 +87,11 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
   switch (command.kind) {
     case Kind::Embed: {
       const int format = a.integer();
-      const uint8_t* table = a.at<uint8_t>();
-      const int64_t row_bytes = a.large();
-      const int n = a.integer();
+      const void* table = a.at<void>();
+      const int rows = a.integer(), n = a.integer();
       const int* tokens = a.at<int>();
       const int count = a.integer();
-      return embed(format, table, row_bytes, n, tokens, count, a.at<float>(), team);
+      return embed(format, table, rows, n, tokens, count, a.at<float>(), team);
     }
     case Kind::Quantize: {
       const int bits = a.integer();
@@ -196,6 +195,12 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       const int count = a.integer();
       return attention_merge(y, shape, merges, count, a.at<float>(), team);
     }
+    case Kind::Pack: {
+      const int format = a.integer();
+      void* w = a.at<void>();
+      const int out = a.integer(), in = a.integer();
+      return pack(format, w, out, in, a.at<void>(), team);
+    }
   }
   __builtin_trap();
 }
@@ -256,6 +261,10 @@ EXPORT("begin_task") void begin_task(Control* control, int task) {
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }
 EXPORT("activation_bits") int bits_of_activations(int format, int in) { return activation_bits(format, in); }
 EXPORT("rounded_row_bytes") double bytes_of_rounded_row(int bits, int n) { return (double)rounded_row_bytes(bits, n); }
+EXPORT("matrix_bytes") double bytes_of_matrix(int format, int out, int in) { return (double)matrix_bytes(format, out, in); }
+EXPORT("pack_scratch_bytes") double bytes_of_pack_scratch(int format, int in, int threads) {
+  return (double)pack_scratch_bytes(format, in, threads);
+}
 EXPORT("choose_words") void choose_words_below(int below) { choose_words(below); }
 EXPORT("expert_scratch_bytes") double scratch_bytes(int experts, int rows, int threads) {
   return (double)expert_scratch_bytes(experts, rows, threads);

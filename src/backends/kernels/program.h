@@ -19,6 +19,7 @@ enum class Kind : uint32_t {
   Append = 13,
   Attention = 14,
   AttentionMerge = 15,
+  Pack = 16,
 };
 
 /// The command waits until all earlier ones are done, because it touches what they touched.
@@ -88,6 +89,8 @@ int bits_of_activations(int format, int in);
 double bytes_of_rounded_row(int bits, int n);
 void choose_words_below(int below);
 double scratch_bytes(int experts, int rows, int threads);
+double bytes_of_matrix(int format, int out, int in);
+double bytes_of_pack_scratch(int format, int in, int threads);
 void measure(int form, int iterations);
 void choose(int form);
 }

@@ -270,6 +270,16 @@ napi_value query_expert_scratch_bytes(napi_env env, napi_callback_info info) {
   return call.result(scratch_bytes(call.integer(0), call.integer(1), call.integer(2)));
 }
 
+napi_value query_matrix_bytes(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  return call.result(bytes_of_matrix(call.integer(0), call.integer(1), call.integer(2)));
+}
+
+napi_value query_pack_scratch_bytes(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  return call.result(bytes_of_pack_scratch(call.integer(0), call.integer(1), call.integer(2)));
+}
+
 }  // namespace
 
 NAPI_MODULE_INIT() {
@@ -289,6 +299,8 @@ NAPI_MODULE_INIT() {
       {"activation_bits", query_activation_bits},
       {"rounded_row_bytes", query_rounded_row_bytes},
       {"expert_scratch_bytes", query_expert_scratch_bytes},
+      {"matrix_bytes", query_matrix_bytes},
+      {"pack_scratch_bytes", query_pack_scratch_bytes},
   };
   for (const auto& [name, function] : functions) {
     napi_value value;

@@ -10,7 +10,7 @@ export type Pool = { readonly [pool]: never };
 declare const pool: unique symbol;
 
 /** What native/addon.cpp exports. Addresses and sizes are numbers, exact below 2⁵³. */
-export interface Addon extends Pick<KernelQueries, 'rounded_row_bytes' | 'expert_scratch_bytes'> {
+export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   supported(): boolean;
   createPool(threads: number): Pool;
   reserve(pool: Pool, bytes: number): { readonly base: number; readonly buffer: ArrayBuffer } | undefined;

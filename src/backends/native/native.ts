@@ -93,9 +93,8 @@ export async function createNativeBackend(options: CompiledOptions = {}): Promis
     threads,
     createBank: index =>
       new Bank(index, createMemory(index), () => ({
+        ...addon,
         activation_bits: (format, n) => addon.activation_bits(format, n, sixteenBitsBelow),
-        rounded_row_bytes: addon.rounded_row_bytes,
-        expert_scratch_bytes: addon.expert_scratch_bytes,
       })),
     start: async bank => new NativeThreads(addon, pool, threads, sixteenBitsBelow, bank),
   });
