@@ -11,7 +11,9 @@ export async function tablesHeader(): Promise<string> {
       const values = Array.from(table as unknown as ArrayLike<number>);
       if (!values.every(Number.isInteger)) continue;
       const snake = name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`);
-      lines.push(`static const ${cType(table, values)} ${snake}[${values.length}] = {${values.join(', ')}};`);
+      lines.push(
+        `alignas(64) static constexpr ${cType(table, values)} ${snake}[${values.length}] = {${values.join(', ')}};`,
+      );
     }
   }
   return `${lines.join('\n')}\n`;

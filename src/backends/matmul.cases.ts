@@ -272,10 +272,6 @@ const equalBytesCase = (dtype: QuantizedDType): BackendCase => ({
   },
 });
 
-/** What `runBackendCases` is to skip for a backend without these formats: all of their cases, and nothing else. */
-export const casesOfFormats = (dtypes: readonly WeightDType[], reason: string): Record<string, string> =>
-  Object.fromEntries(dtypes.flatMap(formatCases).map(({ name }) => [name, reason]));
-
 const multiply = (k: Backend, x: Float32Array, weight: Tensor, n: number): Promise<Float32Array> =>
   k.step(async () => k.read(k.matmul(await activations(k, x, n), weight)));
 

@@ -4,8 +4,6 @@ import type { DType } from '../../checkpoint/dtype.ts';
 import { runBackendCases } from '../backend.cases.ts';
 import type { Backend, Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
 import { gaussians, uploadBytes, uploadFloats, uploadIds } from '../comparison.cases.ts';
-import { formatsWithoutKernel } from '../kernels/pending.cases.ts';
-import { casesOfFormats } from '../matmul.cases.ts';
 import { randomBlocks } from '../reference/quantize.ts';
 import { seededRandom } from '../reference/random.ts';
 import type { Threads } from './machine.ts';
@@ -124,11 +122,9 @@ export function runCompiledCases(
   threads: Threads,
 ): void {
   // The cases' rows are short, and would nearly all take activations of 16 bits.
-  const skip = casesOfFormats(formatsWithoutKernel, 'the kernels do not have the format yet');
-  runBackendCases(`${name}, 2 threads`, () => create({ threads: 2 }), { precision: { activations: 'q16' }, skip });
+  runBackendCases(`${name}, 2 threads`, () => create({ threads: 2 }), { precision: { activations: 'q16' } });
   runBackendCases(`${name}, 8 bits`, () => create({ threads: 2, sixteenBitsBelow: 0 }), {
     precision: { activations: 'q8' },
-    skip,
   });
 
   describe(`laws of ${name}`, () => {
@@ -328,14 +324,6 @@ export function runCompiledCases(
       expect(await b.read(y)).toEqual(Float32Array.of(3, 4));
       await expect(a.read(y)).rejects.toThrow(/another backend/);
       expect(() => b.add(y, x)).toThrow(/another backend/);
-    });
-
-    test.each(formatsWithoutKernel)('a weight of %s is refused, not taken for something else', async dtype => {
-      await using k = await create({ threads: 1 });
-      const bytes = randomBlocks(dtype, 512, seededRandom(1), 1);
-      await expect(uploadBytes(k, dtype, [2, 256], bytes)).rejects.toThrow(`cannot multiply with ${dtype} weights yet`);
-      const weight = await uploadBytes(k, 'Q4_0', [2, 256], randomBlocks('Q4_0', 512, seededRandom(1), 1));
-      expect(weight.shape).toEqual([2, 256]); // … and it goes on.
     });
 
     test('options are checked', async () => {
