@@ -35,10 +35,11 @@ const instructionFlags: Record<string, readonly string[]> = {
 };
 const commonFlags = [
   '-std=c++20',
-  '-O2',
+  '-O3', // small loops over registers must be unrolled
   '-fPIC',
   '-fno-exceptions',
   '-fno-rtti',
+  '-fno-strict-aliasing',
   '-fno-math-errno',
   '-ffp-contract=off',
   '-fno-threadsafe-statics',

@@ -98,11 +98,15 @@ void convert(const uint8_t* row, int n, float* y) {
 
 template <int digits>
 void quantize_team(const float* x, int rows, int n, Rounded<digits>* blocks, Team team) {
-  constexpr size_t piece = 32; // blocks
-  const size_t row_blocks = (size_t)n / 32, all = (size_t)rows * row_blocks;
-  for (size_t first; (first = claim(team, 1) * piece) < all;)
-    for (size_t i = first; i < first + piece && i < all; i++)
-      round_block(x + 32 * i, blocks[i % row_blocks * rows + i / row_blocks]);
+  // Reads follow a row, writes a block of all rows: a piece is a square, so that both touch few pages.
+  constexpr int piece = 8;
+  const int columns = n / 32, across = (columns + piece - 1) / piece, down = (rows + piece - 1) / piece;
+  for (int i; (i = claim(team, 1)) < across * down;) {
+    const int column = i % across * piece, row = i / across * piece;
+    for (int r = row; r < row + piece && r < rows; r++)
+      for (int c = column; c < column + piece && c < columns; c++)
+        round_block(x + (size_t)r * n + 32 * c, blocks[(size_t)c * rows + r]);
+  }
 }
 
 }  // namespace
