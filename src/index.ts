@@ -7,21 +7,27 @@ export { createWasmBackend } from './backends/wasm/wasm.ts';
 export { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint/checkpoint.ts';
 export type { DType } from './checkpoint/dtype.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
+export { CacheFileError } from './engine/cache-file.ts';
 export { createChat, openChat } from './engine/chat.ts';
 export type { ChatModel, ChatOptions } from './engine/chat-types.ts';
 export { openEngine } from './engine/client.ts';
+export { EngineDraining, EngineFailed, EngineRestarting, QueueFull } from './engine/errors.ts';
 export { openLocalEngine } from './engine/local-engine.ts';
 export type {
   ChatEvent,
   Engine,
   EngineOptions,
+  EngineState,
   EngineStats,
   FinishReason,
   GenerateOptions,
   GenerationEnd,
   GenerationStats,
   ModelInfo,
+  RowsOptions,
   SamplingOptions,
+  SavedCache,
+  StateListener,
   TokenEvent,
 } from './engine/types.ts';
 export { planModel } from './model/config.ts';

@@ -1,5 +1,5 @@
 // Cases of attention and its cache: what a query sees, what a cache keeps, and that neither depends on how tokens are batched.
-import type { Backend, Batch, CacheShape, KVCache } from './backend.ts';
+import type { Backend, Batch, CacheShape, KVCache, SavedLayer } from './backend.ts';
 import { type BackendCase, expectError, expectNear, expectSame, gaussians, uploadFloats } from './comparison.cases.ts';
 import { halfValues, toHalf } from './reference/half.ts';
 import { seededRandom } from './reference/random.ts';
@@ -392,6 +392,143 @@ const lawCases: readonly BackendCase[] = [
   },
 ];
 
+/** Chunked and whole layers, rings that have gone round and such that have not. */
+const sharedShapes = [
+  { ...small, chunks: [null] },
+  { ...small, chunks: [24, null], maxBatch: 40, maxTokens: 400 },
+  { ...small, chunks: [64, null, 7], maxBatch: 33, maxTokens: 260 },
+] as const;
+
+/** Gives `to` what `from` has, as far as the cache keeps it, and other tokens behind it. */
+function fork(trial: Trial, from: number, to: number, length: number, total: number): number {
+  const kept = trial.cache.fork(from, to, length);
+  if (kept > length) throw new Error(`A fork of ${length} positions gave ${kept}.`);
+  expectSame(Float32Array.of(trial.cache.length(to)), [kept], 'length of the fork');
+  trial.tokens[to] = trial.tokens[from]!.slice(0, kept);
+  trial.write(to, kept, total);
+  return kept;
+}
+
+/** Feeds tokens up to a length, in batches that fit. */
+async function feedUpTo(trial: Trial, sequence: number, end: number): Promise<void> {
+  for (let at = trial.cache.length(sequence); at < end; at = trial.cache.length(sequence))
+    await trial.feed([sequence, at, Math.min(end, at + trial.cache.shape.maxBatch)]);
+}
+
+const sharingCases: readonly BackendCase[] = [
+  {
+    name: 'cache: a fork goes on as its origin would; neither sees what the other becomes',
+    run: async k => {
+      for (const shape of sharedShapes) {
+        using trial = new Trial(k, 4, { ...shape, maxSequences: 4 }, 3);
+        const empty = trial.cache.bytes;
+        trial.write(0, 0, 200);
+        await feedUpTo(trial, 0, 130);
+        for (const length of [0, 1, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129, 130]) {
+          const kept = fork(trial, 0, 1, length, 200);
+          if (length === 130 && kept !== 130) throw new Error(`A fork of all 130 positions gave ${kept}.`);
+          const second = fork(trial, 1, 2, kept, 200);
+          expectSame(Float32Array.of(second), [kept], 'a fork of a fork');
+          // Three that share go different ways, in one batch and one by one.
+          const origin = trial.cache.length(0);
+          await trial.check([1, kept, kept + 5], [0, origin, origin + 1], [2, kept, kept + 3]);
+          await trial.check([2, kept + 3, kept + 4]);
+          await trial.check([1, kept + 5, kept + 6]);
+          // The origin is rewound to where it shares, and goes on otherwise.
+          const back = trial.cache.truncate(0, Math.max(0, 130 - (length % 40)));
+          trial.write(0, back, 200);
+          await trial.check([0, back, back + 2]);
+          await trial.check([2, kept + 4, kept + 6], [1, kept + 6, kept + 7]);
+          trial.cache.truncate(1, 0);
+          await trial.check([2, kept + 6, kept + 7]);
+          trial.cache.truncate(2, 0);
+          await feedUpTo(trial, 0, 130);
+          trial.cache.truncate(0, 130);
+        }
+        // Who is left keeps what was shared when the origin is gone.
+        const kept = fork(trial, 0, 3, 130, 200);
+        trial.cache.truncate(0, 0);
+        trial.write(0, 0, 150);
+        await feedUpTo(trial, 0, 140);
+        await trial.check([3, kept, kept + 20], [0, 140, 141]);
+        for (const sequence of [0, 3]) trial.cache.truncate(sequence, 0);
+        expectSame(Float32Array.of(trial.cache.bytes), [empty], 'bytes when all are freed');
+      }
+    },
+  },
+  {
+    name: 'cache: a fork goes round the ring of its chunked layers beside its origin',
+    run: async k => {
+      using trial = new Trial(k, 4, { ...small, chunks: [40, null], maxBatch: 16, maxTokens: 600 });
+      trial.write(0, 0, 500);
+      await feedUpTo(trial, 0, 75);
+      for (const sequence of [1, 2]) fork(trial, 0, sequence, 75, 500);
+      for (let round = 0; round < 14; round++) {
+        const at = [0, 1, 2].map(sequence => trial.cache.length(sequence));
+        await trial.check([0, at[0]!, at[0]! + 5], [2, at[2]!, at[2]! + 7]);
+        await trial.check([1, at[1]!, at[1]! + 16]);
+      }
+      for (const sequence of [0, 1, 2]) trial.cache.truncate(sequence, 0);
+      expectSame(Float32Array.of(trial.cache.bytes), [0], 'bytes when all are freed');
+    },
+  },
+  {
+    name: 'cache: what is saved and restored goes on bit for bit, in another cache too',
+    run: async k => {
+      for (const shape of sharedShapes)
+        for (const length of [1, 31, 32, 64, 90, 150]) {
+          using first = new Trial(k, 4, shape, 4);
+          using second = new Trial(k, 4, { ...shape, maxSequences: 1 }, 4);
+          first.write(0, 0, 170);
+          await feedUpTo(first, 0, length);
+          const saved = first.cache.save(0);
+          const before = first.cache.bytes;
+          first.cache.restore(2, saved);
+          second.cache.restore(0, saved);
+          if (first.cache.bytes <= before) throw new Error('A restored sequence takes no memory.');
+          expectSame(Float32Array.of(first.cache.length(2), second.cache.length(0)), [length, length], 'lengths');
+          first.tokens[2] = second.tokens[0] = first.tokens[0]!;
+          const wanted = await first.check([0, length, length + 3]);
+          const own = await first.feed([2, length, length + 3]);
+          const other = await second.feed([0, length, length + 3]);
+          wanted.forEach((values, layer) => {
+            expectSame(own[layer]!, values, `layer ${layer}, same cache`);
+            expectSame(other[layer]!, values, `layer ${layer}, another cache`);
+          });
+          second.cache.truncate(0, 0);
+          expectSame(Float32Array.of(second.cache.bytes), [0], 'bytes when it is freed');
+        }
+    },
+  },
+  {
+    name: 'cache: what does not fit is neither forked nor restored',
+    run: async k => {
+      using trial = new Trial(k, 4, { ...small, chunks: [24, null], maxBatch: 40, maxTokens: 100 });
+      trial.write(0, 0, 100);
+      await feedUpTo(trial, 0, 50);
+      await feedUpTo(trial, 0, 70);
+      trial.cache.fork(0, 1, 70);
+      const saved = trial.cache.save(0);
+      const [chunked, whole] = saved as [SavedLayer, SavedLayer];
+      const restore = (layers: readonly SavedLayer[]) => () => trial.cache.restore(2, layers);
+      await expectError(() => trial.cache.fork(0, 1, 5), /\b70\b/, 'a fork onto a sequence that holds something');
+      await expectError(() => trial.cache.fork(0, 2, 71), /\b71\b/, 'a fork longer than its origin');
+      await expectError(() => trial.cache.fork(9, 2, 1), /\b9\b/, 'a fork of a sequence the cache does not have');
+      await expectError(() => trial.cache.fork(0, 9, 1), /\b9\b/, 'a fork onto a sequence the cache does not have');
+      await expectError(() => trial.cache.restore(1, saved), /\b70\b/, 'restoring over something');
+      await expectError(restore([whole]), /\b1 layers\b/, 'too few layers');
+      await expectError(restore([chunked, { ...whole, bytes: whole.bytes.subarray(8) }]), /bytes/, 'bytes missing');
+      await expectError(restore([chunked, { ...whole, end: 60 }]), /\b60\b/, 'layers of different lengths');
+      await expectError(restore([{ ...chunked, start: 60 }, whole]), /\b60\b/, 'the beginning of the chunk missing');
+      await expectError(restore([{ ...chunked, start: 0.5 }, whole]), /0\.5/, 'half a position');
+      expectSame(Float32Array.of(trial.cache.length(2)), [0], 'nothing was restored');
+      trial.cache.restore(2, saved);
+      trial.tokens[2] = trial.tokens[0]!;
+      await trial.check([2, 70, 75]);
+    },
+  },
+];
+
 const errorCases: readonly BackendCase[] = [
   {
     name: 'cache: errors name the sequence, the position or the size',
@@ -417,4 +554,4 @@ const errorCases: readonly BackendCase[] = [
   },
 ];
 
-export const attentionCases: readonly BackendCase[] = [...visibilityCases, ...lawCases, ...errorCases];
+export const attentionCases: readonly BackendCase[] = [...visibilityCases, ...lawCases, ...sharingCases, ...errorCases];

@@ -34,6 +34,8 @@ export interface CacheShape {
   readonly maxTokens: number;
   /** Sequences that may live at once; ids are 0 … maxSequences − 1. */
   readonly maxSequences: number;
+  /** So many of them may all grow to maxTokens: memory is set aside for these. Default: all. */
+  readonly longSequences?: number;
   /** Most tokens one batch brings. A chunked layer keeps C + maxBatch positions, never more. */
   readonly maxBatch: number;
 }
@@ -50,8 +52,26 @@ export interface KVCache extends Disposable {
    * `length`'s chunk where a chunked layer no longer holds the keys before `length`: compute on from the returned position.
    */
   truncate(sequence: number, length: number): number;
+  /**
+   * Gives the empty sequence `to` what `from` would hold after `truncate(from, length)`, and returns that length. `from` stays as it is,
+   * and from now on neither sees what becomes of the other; memory may be shared as long as it is alike.
+   */
+  fork(from: number, to: number, length: number): number;
+  /** Names the form of saved bytes: what `save` gives, a cache of the same layout, heads and chunks takes. */
+  readonly layout: string;
+  /** Copies of all that each layer holds of a sequence. */
+  save(sequence: number): SavedLayer[];
+  /** Fills an empty sequence with what was saved. @throws RangeError when it does not fit this cache. */
+  restore(sequence: number, layers: readonly SavedLayer[]): void;
   /** Bytes held now. */
   readonly bytes: number;
+}
+
+/** One layer's keys and values at positions [start, end) of a sequence, in the form that the cache's `layout` names. */
+export interface SavedLayer {
+  readonly start: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
 }
 
 /** What a backend has done since it was made, for statistics. */

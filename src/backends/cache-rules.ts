@@ -1,5 +1,5 @@
 // What every cache of keys and values demands and promises, wherever its numbers lie.
-import type { Batch, CacheShape } from './backend.ts';
+import type { Batch, CacheShape, SavedLayer } from './backend.ts';
 
 /** @throws RangeError naming what of the shape is no cache's. */
 export function checkCacheShape(shape: CacheShape): void {
@@ -46,6 +46,39 @@ export function endsAfter(
     ends.set(sequence, position + 1);
   }
   return ends;
+}
+
+/** @throws RangeError when the sequence that is to be filled holds something. */
+export function checkEmpty(sequence: number, length: number): void {
+  if (length > 0)
+    throw new RangeError(
+      `Sequence ${sequence} holds ${length} positions; free it with truncate(${sequence}, 0) first.`,
+    );
+}
+
+/** @param bytesOf what a layer's positions [start, end) take. @throws RangeError when saved layers are not of such a cache. */
+export function checkSaved(
+  { layers, chunks, maxTokens, maxBatch }: CacheShape,
+  saved: readonly SavedLayer[],
+  bytesOf: (start: number, end: number) => number,
+): void {
+  if (saved.length !== layers)
+    throw new RangeError(
+      `${saved.length} layers were saved; this cache has ${layers}. Restore into a cache of the same model.`,
+    );
+  for (const [layer, { start, end, bytes }] of saved.entries()) {
+    const chunk = chunks[layer]!;
+    const whole = Number.isSafeInteger(start) && Number.isSafeInteger(end) && start >= 0 && start <= end;
+    // What a layer needs: all from the start of the chunk of the next position on, and no more than it has room for.
+    const needed = chunk === null ? 0 : end - (end % chunk);
+    const room = chunk === null ? maxTokens : Math.min(maxTokens, chunk + maxBatch);
+    if (!whole || end > maxTokens || end !== saved[0]!.end || end - start > room || start > needed)
+      throw new RangeError(
+        `Layer ${layer} was saved with positions ${start} to ${end}; this cache needs ${needed} to ${saved[0]!.end}, at most ${room} of at most ${maxTokens}.`,
+      );
+    if (bytes.byteLength !== bytesOf(start, end))
+      throw new RangeError(`Layer ${layer} was saved in ${bytes.byteLength} bytes; wanted ${bytesOf(start, end)}.`);
+  }
 }
 
 /** Positions [start, end) of one sequence that a layer holds. */

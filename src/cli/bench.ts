@@ -4,7 +4,14 @@ import type { Command } from 'commander';
 import type { Engine, EngineStats, GenerationStats } from '../engine/types.ts';
 import { UsageError } from './failures.ts';
 import { modelArgument, openTokenEngine } from './model-argument.ts';
-import { addEngineOptions, type EngineFlags, numberBetween, positiveInteger, wholeNumber } from './options.ts';
+import {
+  addEngineOptions,
+  addPromptLookup,
+  type EngineFlags,
+  numberBetween,
+  positiveInteger,
+  wholeNumber,
+} from './options.ts';
 import { bytesText, computedBy, countText, durationText, perSecond, rateText } from './quantities.ts';
 import { columns, print, progressBar, type Terminal, table } from './terminal.ts';
 
@@ -13,13 +20,13 @@ interface Flags extends EngineFlags {
   generate: number;
   depth: number;
   repeat: number;
+  promptLookup?: number | true;
   json?: boolean;
 }
 
 export const addBench = (program: Command, terminal: Terminal): Command =>
   addEngineOptions(
-    program
-      .command('bench')
+    addPromptLookup(program.command('bench'))
       .summary('measure speed and memory')
       .description(
         'Computes random tokens and measures prefill (a prompt at once) and decode (token by token). Shown is the median of the runs; the first run warms up and is not counted.',
@@ -63,7 +70,7 @@ interface Phase {
 }
 
 async function bench(name: string, flags: Flags, terminal: Terminal): Promise<void> {
-  const { prompt, generate, depth, repeat } = flags;
+  const { prompt, generate, depth, repeat, promptLookup } = flags;
   const needed = depth + prompt + generate;
   if (flags.context !== undefined && flags.context < needed)
     throw new UsageError(`--context: depth, prompt and generated tokens need ${needed}; got ${flags.context}.`);
@@ -85,7 +92,7 @@ async function bench(name: string, flags: Flags, terminal: Terminal): Promise<vo
       const before = random(depth);
       if (depth > 0) await measure(engine, before, 1, terminal.signal); // its keys and values stay for the next request
       const prefill = await measure(engine, [...before, ...random(prompt)], 1, terminal.signal);
-      const decode = await measure(engine, [...before, ...random(1)], generate, terminal.signal);
+      const decode = await measure(engine, [...before, ...random(1)], generate, terminal.signal, promptLookup);
       if (run === 0) continue;
       prefills.push(phase(prefill, prefill.stats.promptTokens - prefill.stats.cachedTokens, prefill.stats.prefillMs));
       decodes.push(decodePhase(decode));
@@ -127,9 +134,10 @@ async function measure(
   tokens: readonly number[],
   maxTokens: number,
   signal: AbortSignal,
+  promptLookup: number | boolean = false,
 ): Promise<Measured> {
   const before = await engine.stats();
-  const events = engine.generate(tokens, { maxTokens, temperature: 1, seed: tokens.length, signal });
+  const events = engine.generate(tokens, { maxTokens, temperature: 1, seed: tokens.length, promptLookup, signal });
   let next = await events.next();
   while (!next.done) next = await events.next();
   signal.throwIfAborted();

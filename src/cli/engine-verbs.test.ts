@@ -22,7 +22,7 @@ interface Generated {
   tokens: number[];
   finishReason: string;
   logprobs?: { token: number; logprob: number; top: { token: number; logprob: number }[] }[];
-  stats: { promptTokens: number; generatedTokens: number };
+  stats: { promptTokens: number; generatedTokens: number; draftedTokens: number };
 }
 
 async function generated(...args: string[]): Promise<Generated> {
@@ -38,6 +38,19 @@ describe('generate', () => {
     expect(first.stats.generatedTokens).toBe(first.tokens.length);
     expect(['stop', 'length']).toContain(first.finishReason);
     expect((await generated('the sea', '-n', '8')).tokens).toEqual(first.tokens);
+  });
+
+  test('--prompt-lookup changes no token, and says what its guesses were worth', async () => {
+    const text = 'the sea the sea the sea';
+    for (const options of [[], ['--temperature', '0.5', '--seed', '4', '--repetition-penalty', '0.8']]) {
+      const wanted = await generated(text, '-n', '40', ...options);
+      const got = await generated(text, '-n', '40', ...options, '--prompt-lookup', '6');
+      expect(got.tokens).toEqual(wanted.tokens);
+      expect(got.stats.draftedTokens).toBeGreaterThan(0);
+      expect(wanted.stats.draftedTokens).toBe(0);
+    }
+    const { stderr } = await maverick(['generate', model, text, '-n', '40', '--prompt-lookup']);
+    expect(stderr).toMatch(/· \d+ of \d+ guesses right ·/);
   });
 
   test('a seed repeats a draw, another seed draws otherwise', async () => {

@@ -31,6 +31,8 @@ export function fakeModel(answer: (messages: readonly Message[]) => string, wait
       queueMs: 0,
       prefillMs: 100,
       decodeMs: 1000,
+      draftedTokens: 0,
+      acceptedTokens: 0,
     };
     yield { type: 'end', reason, stats };
   }

@@ -99,17 +99,19 @@ const messagesOf = (prompt: string, system: string | undefined): Message[] => [
   { role: 'user', content: prompt },
 ];
 
-/** 42 tokens · 31.2 tok/s · prompt 12 tokens (4 cached) in 0.3 s */
+/** 42 tokens · 31.2 tok/s · 20 of 28 guesses right · prompt 12 tokens (4 cached) in 0.3 s */
 export function statsLine(stats: GenerationStats, reason?: string): string {
-  const { promptTokens, cachedTokens, generatedTokens, prefillMs, decodeMs } = stats;
+  const { promptTokens, cachedTokens, generatedTokens, prefillMs, decodeMs, draftedTokens } = stats;
   const speed = generatedTokens > 1 ? ` · ${rateText(perSecond(generatedTokens - 1, decodeMs))} tok/s` : '';
   const cached = cachedTokens > 0 ? ` (${cachedTokens} cached)` : '';
+  const guesses = draftedTokens > 0 ? ` · ${stats.acceptedTokens} of ${draftedTokens} guesses right` : '';
   const why: Record<string, string> = {
     length: ' · stopped at --max-tokens',
     context: ' · the context is full',
+    deadline: ' · out of time',
     abort: ' · stopped',
   };
-  return `${amount(generatedTokens, 'token')}${speed} · prompt ${amount(promptTokens, 'token')}${cached} in ${durationText(prefillMs)}${why[reason ?? ''] ?? ''}`;
+  return `${amount(generatedTokens, 'token')}${speed}${guesses} · prompt ${amount(promptTokens, 'token')}${cached} in ${durationText(prefillMs)}${why[reason ?? ''] ?? ''}`;
 }
 
 function report(

@@ -1,7 +1,7 @@
 // Options that several verbs share, checked while the command line is read.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type BackendName, backendNames } from '../engine/choose-backend.ts';
-import type { EngineOptions, SamplingOptions } from '../engine/types.ts';
+import type { EngineOptions, GenerateOptions } from '../engine/types.ts';
 
 /** A number from `low` to `high`. */
 export const numberBetween =
@@ -67,11 +67,19 @@ export interface SamplingFlags {
   frequencyPenalty?: number;
   repetitionWindow?: number;
   seed?: number;
+  promptLookup?: number | true;
 }
+
+export const addPromptLookup = (command: Command): Command =>
+  command.option(
+    '--prompt-lookup [tokens]',
+    'guess up to so many tokens (default 16) from the text so far and verify them at once: the same answer, sooner where it repeats',
+    numberBetween(1, 64, 'integer'),
+  );
 
 /** @param defaults shown in the help, and used where the user says nothing. */
 export const addSamplingOptions = (command: Command, defaults: { temperature: number; topP: number }): Command =>
-  command
+  addPromptLookup(command)
     .option(
       '--temperature <number>',
       '0 takes the likeliest token, 1 draws as the model says',
@@ -92,7 +100,7 @@ export const addSamplingOptions = (command: Command, defaults: { temperature: nu
     .option('--repetition-window <tokens>', 'how far back "recent" goes (default: 64)', wholeNumber)
     .option('--seed <number>', 'the same seed gives the same answer', wholeNumber);
 
-export function samplingOptions(flags: SamplingFlags): SamplingOptions {
+export function samplingOptions(flags: SamplingFlags): GenerateOptions {
   const {
     temperature,
     topK,
@@ -103,6 +111,7 @@ export function samplingOptions(flags: SamplingFlags): SamplingOptions {
     frequencyPenalty,
     repetitionWindow,
     seed,
+    promptLookup,
   } = flags;
   const all = {
     temperature,
@@ -114,6 +123,7 @@ export function samplingOptions(flags: SamplingFlags): SamplingOptions {
     frequencyPenalty,
     repetitionWindow,
     seed,
+    promptLookup,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }

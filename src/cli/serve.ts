@@ -1,8 +1,9 @@
 // maverick serve: the OpenAI-shaped API and the page, for the models of the library.
-import { mkdir, stat } from 'node:fs/promises';
+import { mkdir, readFile, stat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel } from '../server/library.ts';
 import { UsageError } from './failures.ts';
 import { modelPath } from './model-argument.ts';
@@ -14,6 +15,9 @@ interface Flags extends EngineFlags {
   host: string;
   port?: number;
   firstRun?: boolean;
+  keys?: string;
+  log?: boolean;
+  drain: number;
   allowHost?: string[];
   allowOrigin?: string[];
 }
@@ -26,14 +30,10 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
       .command('serve')
       .summary('serve the API and the page')
       .description(
-        'Serves an API of the OpenAI shape (/v1/chat/completions, /v1/completions, /v1/models) and a page to chat on. Without MODEL all models of the library can be chosen; one is loaded at a time.',
+        "Serves an API of OpenAI's and Anthropic's shapes (its document: /openapi.json) and a page to chat on. Without MODEL all models of the library can be chosen; one is loaded at a time.",
       )
       .argument('[model...]', 'the models to serve: files, names, or hf:owner/repo[:file]')
-      .option(
-        '--host <address>',
-        'where to listen; anything but loopback gives the model to the network, without a key',
-        '127.0.0.1',
-      )
+      .option('--host <address>', 'where to listen; anything but loopback needs --keys', '127.0.0.1')
       .option('--port <number>', `port (default: ${usualPort}; 0 takes a free one)`, numberBetween(0, 65535, 'integer'))
       .option('--allow-host <name>', 'also answer requests for this host name; may be given several times', collectText)
       .option(
@@ -41,11 +41,23 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
         'let pages of this origin use the API; may be given several times',
         collectText,
       )
+      .option(
+        '--keys <file>',
+        'API keys: JSON, [{"name", "key", "requestsPerMinute", "tokensPerMinute"}]; or one key in MAVERICK_API_KEY',
+      )
+      .option('--log', 'write a line a request to stderr, as JSON, without what was said')
+      .option(
+        '--drain <seconds>',
+        'when it is ended, how long answers under way may go on; a second Ctrl-C ends at once',
+        numberBetween(0, 3600),
+        30,
+      )
       .option('--first-run', 'where there is no model: get a small one, or serve a tiny random one')
       .action((models: string[], flags: Flags) => serve(models, flags, terminal)),
   );
 
 async function serve(names: readonly string[], flags: Flags, terminal: Terminal): Promise<void> {
+  const keys = await keysOf(flags, terminal);
   const [{ listModels }, { hubSettings }] = await Promise.all([
     import('../hub/library.ts'),
     import('../hub/settings.ts'),
@@ -76,6 +88,9 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
   const first = given[0] ?? (flags.firstRun ? smallest : undefined);
   const options = {
     host: flags.host,
+    keys,
+    processMetrics: true,
+    ...(flags.log && { log: terminal.stderr }),
     library: { list },
     ...(flags.allowHost && { allowedHosts: flags.allowHost }),
     ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
@@ -90,10 +105,22 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
   const served = models.map(model => (model.note ? `${model.id} (${model.note})` : model.id));
   print(terminal, `  ${served.slice(0, 5).join(', ')}${served.length > 5 ? `, and ${served.length - 5} more` : ''}`);
   print(terminal, '  Ctrl-C stops it.\n');
+  await aborted(terminal.signal);
+  await server.drain(flags.drain * 1000);
+}
+
+async function keysOf(flags: Flags, { environment }: Terminal): Promise<readonly KeyEntry[]> {
+  const own = environment.MAVERICK_API_KEY;
+  const inEnvironment = own ? [{ name: 'environment', key: own }] : [];
+  if (flags.keys === undefined) return inEnvironment;
+  const { parseKeys } = await import('../server/keys.ts');
+  const text = await readFile(flags.keys, 'utf8').catch((error: Error) => {
+    throw new UsageError(`--keys: ${flags.keys} cannot be read: ${error.message}`);
+  });
   try {
-    await aborted(terminal.signal);
-  } finally {
-    await server.close();
+    return [...inEnvironment, ...parseKeys(text, flags.keys)];
+  } catch (error) {
+    throw new UsageError(`--keys: ${(error as Error).message}`);
   }
 }
 

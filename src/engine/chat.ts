@@ -128,4 +128,6 @@ const emptyStats = {
   queueMs: 0,
   prefillMs: 0,
   decodeMs: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
 };

@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
-import { clientOf, openEngine } from './client.ts';
+import { clientOf, openEngine, startWorker } from './client.ts';
+import { EngineDraining, EngineFailed, EngineRestarting } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, ModelInfo } from './types.ts';
@@ -122,15 +123,123 @@ describe('errors', () => {
   });
 
   test.each([
-    ['throws', "throw new Error('out of luck')", /thread ended unasked \(out of luck\).*open the engine again/],
-    ['exits', 'process.exit(3)', /thread ended unasked \(exit code 3\)/],
+    ['throws', "throw new Error('out of luck')", /thread ended unasked: out of luck.*open the engine again/],
+    ['exits', 'process.exit(3)', /thread ended unasked: exit code 3/],
   ])('a thread that %s: every request under way and after is told', async (_, deed, message) => {
     const source = `require('node:worker_threads').parentPort.on('message', m => { if (m.type === 'stats') { ${deed} } })`;
-    await using engine = clientOf(new Worker(source, { eval: true }), info);
+    await using engine = clientOf({ worker: new Worker(source, { eval: true }), info });
     const under = [collect(engine, [1, 2]), engine.score([1, 2, 3]), engine.stats()];
     for (const result of await Promise.allSettled(under))
       expect(result.status === 'rejected' && String(result.reason)).toMatch(message);
     await expect(collect(engine, [1])).rejects.toThrow(message);
+  });
+
+  const dying = (deed: string): Worker =>
+    new Worker(`require('node:worker_threads').parentPort.on('message', m => { ${deed} })`, { eval: true });
+
+  test('a thread that dies is replaced: failed, restarting, ready; the error says what to do', async () => {
+    const options = { backend: 'reference' } as const;
+    await using spare = await openEngine(models.llama4, options);
+    const restart = Promise.withResolvers<void>();
+    let starts = 0;
+    await using engine = clientOf(
+      { worker: dying("if (m.type === 'score') process.exit(3)"), info },
+      {
+        restarts: {
+          waitMs: 1,
+          async start() {
+            await restart.promise;
+            if (++starts === 1) throw new Error('not yet');
+            return startWorker(models.llama4, options);
+          },
+        },
+      },
+    );
+    const seen: [string, string | undefined][] = [];
+    const ready = new Promise<void>(resolve => {
+      engine.onState((state, error) => {
+        seen.push([state, error?.message]);
+        if (state === 'ready') resolve();
+      });
+    });
+    const under = [collect(engine, [1, 2]), engine.score([1, 2])];
+    for (const result of await Promise.allSettled(under)) {
+      expect(result.status === 'rejected' && result.reason).toBeInstanceOf(EngineFailed);
+      expect(String((result as PromiseRejectedResult).reason)).toMatch(/exit code 3.*send them once more/);
+    }
+    await new Promise(resolve => setTimeout(resolve, 50));
+    expect(engine.state).toBe('restarting');
+    const refused = collect(engine, [1]);
+    await expect(refused).rejects.toThrow(EngineRestarting);
+    await expect(refused).rejects.toMatchObject({ retryAfterMs: expect.any(Number) });
+    restart.resolve();
+    await ready;
+    expect(seen.map(([state]) => state)).toEqual(['failed', 'restarting', 'failed', 'restarting', 'ready']);
+    expect(seen[2]![1]).toMatch('not yet');
+    expect((await collect(engine, tokensOf(1, 9), { maxTokens: 5 })).events).toEqual(
+      (await collect(spare, tokensOf(1, 9), { maxTokens: 5 })).events,
+    );
+  });
+
+  test('a thread that dies again and again is given up, and closing while it restarts is quick', async () => {
+    let starts = 0;
+    const start = async () => {
+      starts++;
+      return { worker: dying('process.exit(3)'), info };
+    };
+    const engine = clientOf(await start(), { restarts: { start, most: 2, waitMs: 1 } });
+    const reached = (wanted: string): Promise<void> =>
+      new Promise(resolve => {
+        if (engine.state === wanted) resolve();
+        else
+          engine.onState(state => {
+            if (state === wanted) resolve();
+          });
+      });
+    for (let life = 0; life < 3; life++) {
+      await reached('ready');
+      await expect(engine.score([1, 2])).rejects.toThrow('exit code 3');
+    }
+    expect([engine.state, starts]).toEqual(['failed', 3]);
+    await expect(engine.score([1, 2])).rejects.toThrow(/open the engine again/);
+    await engine[Symbol.asyncDispose]();
+
+    const hanging = clientOf(await start(), { restarts: { start: () => new Promise(() => {}) } });
+    await expect(hanging.score([1, 2])).rejects.toThrow('exit code 3');
+    await hanging[Symbol.asyncDispose]();
+    expect(hanging.state).toBe('closed');
+    await expect(hanging.score([1, 2])).rejects.toThrow('This engine is closed');
+  });
+
+  test('a backend that breaks in the thread is one of these', async () => {
+    // The kernels' memory is limited by nothing here, so the engine in the thread is told to break by its own messages.
+    const source = `
+      const { parentPort } = require('node:worker_threads');
+      parentPort.on('message', ({ type, id }) => {
+        if (type !== 'score') return;
+        const error = { name: 'EngineFailed', message: 'said in the thread' };
+        parentPort.postMessage({ type: 'failed', id, error });
+        setImmediate(() => parentPort.postMessage({ type: 'broken', error: { name: 'Error', message: 'out of luck' } }));
+      })`;
+    const start = () => startWorker(models.llama4, { backend: 'reference' });
+    await using engine = clientOf({ worker: new Worker(source, { eval: true }), info }, { restarts: { start } });
+    const ready = new Promise<void>(resolve => {
+      engine.onState(state => state === 'ready' && resolve());
+    });
+    await expect(engine.score([1, 2])).rejects.toThrow(/out of luck.*send them once more/);
+    await ready;
+    expect((await engine.score([1, 2, 3])).length).toBe(2);
+  });
+
+  test('draining finishes what is there, refuses what comes, and still tells its statistics', async () => {
+    await using engine = await openEngine(models.llama4, { backend: 'reference', maxSequences: 1 });
+    const running = [1, 2].map(seed => collect(engine, tokensOf(seed, 8), { maxTokens: 5 }));
+    const draining = engine.drain();
+    await expect(collect(engine, [1])).rejects.toThrow(EngineDraining);
+    expect(await engine.stats()).toMatchObject({ decodeTokens: expect.any(Number) });
+    expect((await Promise.all(running)).map(({ tokens }) => tokens.length)).toEqual([5, 5]);
+    await draining;
+    expect(engine.state).toBe('draining');
   });
 
   test('closing tells who waits, and may be done twice', async () => {

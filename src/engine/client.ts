@@ -1,15 +1,23 @@
 // The engine as everyone uses it: it computes in a worker thread, and the caller's event loop stays free.
+import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type Channel, createChannel } from './channel.ts';
+import { Door } from './door.ts';
+import { createState } from './engine-state.ts';
+import { EngineFailed, EngineRestarting } from './errors.ts';
 import { checkEngineOptions, checkGenerate, checkRows, checkTokens } from './options.ts';
 import { type FromWorker, fromWire, type Opening, type ToWorker } from './protocol.ts';
 import type {
   Engine,
   EngineOptions,
+  EngineState,
   EngineStats,
   GenerateOptions,
   GenerationEnd,
   ModelInfo,
+  RowsOptions,
+  SavedCache,
+  StateListener,
   TokenEvent,
 } from './types.ts';
 
@@ -22,9 +30,27 @@ const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './w
  * @throws CheckpointError when the file cannot be used; RangeError naming an option; the signal's reason when it aborts.
  */
 export async function openEngine(path: string, options: EngineOptions = {}): Promise<Engine> {
+  const { maxRestarts, maxSequences, maxWaiting } = checkEngineOptions(options);
+  options.signal?.throwIfAborted();
+  const { onProgress: _, signal: __, ...rest } = options;
+  // Who is too many is refused here, at once; the thread hears of it between passes only.
+  const inside = { maxWaiting: 2 ** 31 - 1 };
+  return clientOf(await startWorker(path, { ...options, ...inside }), {
+    restarts: { start: signal => startWorker(path, { ...rest, ...inside, signal }), most: maxRestarts },
+    places: maxSequences,
+    waiting: maxWaiting,
+  });
+}
+
+/** A thread whose engine is open. */
+export interface OpenedWorker {
+  readonly worker: Worker;
+  readonly info: ModelInfo;
+}
+
+/** Starts a thread and opens the checkpoint in it. @throws as `openEngine` does */
+export async function startWorker(path: string, options: EngineOptions): Promise<OpenedWorker> {
   const { onProgress, signal, ...rest } = options;
-  checkEngineOptions(options);
-  signal?.throwIfAborted();
   const worker = new Worker(workerUrl, {
     workerData: { path, options: rest } satisfies Opening,
     // A flag of `node -e` that a thread started from a file refuses.
@@ -42,12 +68,13 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
     } else if (message.type === 'opened') opening.resolve(message.info);
     else if (message.type === 'not-opened') opening.reject(fromWire(message.error));
   };
-  const onError = (error: unknown): void => opening.reject(diedError(path, error));
-  const onExit = (code: number): void => opening.reject(diedError(path, `exit code ${code}`));
+  const onError = (error: unknown): void => opening.reject(diedError(path, error, OPEN_AGAIN));
+  const onExit = (code: number): void => opening.reject(diedError(path, `exit code ${code}`, OPEN_AGAIN));
   signal?.addEventListener('abort', abort, { once: true });
+  if (signal?.aborted) abort();
   worker.on('message', onMessage).on('error', onError).on('exit', onExit);
   try {
-    return clientOf(worker, await opening.promise);
+    return { worker, info: await opening.promise };
   } catch (error) {
     await worker.terminate();
     throw error;
@@ -57,41 +84,100 @@ export async function openEngine(path: string, options: EngineOptions = {}): Pro
   }
 }
 
-/** An engine that is a worker's: what `openEngine` returns once the worker has opened. */
-export const clientOf = (worker: Worker, info: ModelInfo): Engine => new EngineClient(worker, info);
+/** How a thread that broke is replaced. */
+export interface Restarts {
+  readonly start: (signal: AbortSignal) => Promise<OpenedWorker>;
+  /** Times, before a request was answered. Default 3. */
+  readonly most?: number;
+  /** Between the second time and the third; it doubles. Default 1000. */
+  readonly waitMs?: number;
+}
 
-const diedError = (path: string, cause: unknown): Error =>
-  new Error(
-    `${path}: the engine's thread ended unasked (${cause instanceof Error ? cause.message : String(cause)}). ` +
-      'Requests under way are lost; open the engine again, with fewer contextTokens or maxSequences if memory ran out.',
-    { cause },
-  );
+export interface ClientOptions {
+  readonly restarts?: Restarts;
+  /** Requests at once, and further ones that wait. */
+  readonly places?: number;
+  readonly waiting?: number;
+}
+
+/** An engine that is a worker's: what `openEngine` returns once the worker has opened. Without `restarts` it ends with its worker. */
+export const clientOf = (opened: OpenedWorker, options: ClientOptions = {}): Engine =>
+  new EngineClient(opened, options);
+
+const OPEN_AGAIN =
+  'Requests under way are lost; open the engine again, with fewer contextTokens or maxSequences if memory ran out.';
+const RESTARTS = 'Requests under way are lost; the engine is being opened again: send them once more.';
+
+const diedError = (path: string, cause: unknown, next: string): EngineFailed => {
+  const what = cause instanceof Error ? cause.message : String(cause);
+  return new EngineFailed(path, new Error(`its thread ended unasked: ${what}`, { cause }), next);
+};
 
 type Value = TokenEvent | { readonly row: number; readonly logprobs: Float32Array };
-type End = GenerationEnd | Float32Array | EngineStats | undefined;
+/** How a request is asked. */
+interface Asking {
+  /** An abort rejects at once; otherwise the worker says how the request ended. */
+  readonly rejects: boolean;
+  readonly onTaken?: (id: number) => void;
+  /** Costs nothing, and is answered while the engine drains. */
+  readonly unbounded?: boolean;
+}
+type End = GenerationEnd | Float32Array | EngineStats | SavedCache | undefined;
 
 class EngineClient implements Engine {
-  readonly info: ModelInfo;
-  readonly #worker: Worker;
-  readonly #pending = new Map<number, Channel<Value, End>>();
+  info: ModelInfo;
+  #worker: Worker;
+  readonly #restarts: Restarts | undefined;
+  readonly #state = createState();
+  readonly #pending = new Map<number, { readonly channel: Channel<Value, End>; readonly leave: () => void }>();
   #lastId = 0;
-  /** Why no request can be answered any more. */
+  /** Why no request can be answered now. */
   #dead: Error | null = null;
+  /** Restarts since a request was answered. */
+  #attempts = 0;
+  readonly #closed = new AbortController();
   #closing: Promise<void> | null = null;
-  readonly #exited: Promise<void>;
+  readonly #door: Door;
+  #exited: Promise<void> = Promise.resolve();
 
-  constructor(worker: Worker, info: ModelInfo) {
+  constructor(opened: OpenedWorker, { restarts, places = 4, waiting = 256 }: ClientOptions) {
+    this.info = opened.info;
+    this.#worker = opened.worker;
+    this.#restarts = restarts;
+    this.#door = new Door(opened.info.path, places, waiting);
+    this.#attach(opened);
+  }
+
+  #attach({ worker, info }: OpenedWorker): void {
     this.info = info;
     this.#worker = worker;
-    worker.on('message', (message: FromWorker) => this.#hear(message));
-    worker.on('error', error => this.#die(diedError(info.path, error)));
+    this.#dead = null;
+    worker.on('message', (message: FromWorker) => {
+      if (message.type === 'broken') this.#die(worker, fromWire(message.error));
+      else if (worker === this.#worker) this.#hear(message);
+    });
+    worker.on('error', error => this.#die(worker, error));
     this.#exited = new Promise(resolve => {
       worker.on('exit', code => {
-        this.#die(this.#closing ? closedError() : diedError(info.path, `exit code ${code}`));
+        this.#die(worker, `exit code ${code}`);
         resolve();
       });
     });
     worker.unref();
+  }
+
+  get state(): EngineState {
+    return this.#state.state;
+  }
+
+  onState(listener: StateListener): () => void {
+    return this.#state.listen(listener);
+  }
+
+  async drain(): Promise<void> {
+    if (this.#closing) throw closedError();
+    this.#state.set('draining');
+    await this.#door.drain();
   }
 
   async *generate(
@@ -110,28 +196,44 @@ class EngineClient implements Engine {
 
   async *logprobs(
     tokens: readonly number[],
-    { rows, signal }: { rows?: readonly number[]; signal?: AbortSignal } = {},
+    { rows, signal, ...options }: { rows?: readonly number[] } & RowsOptions = {},
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     checkRows(rows ?? [], tokens.length);
     signal?.throwIfAborted();
     yield* this.#ask<{ readonly row: number; readonly logprobs: Float32Array }>(
-      id => ({ type: 'logprobs', id, tokens, rows }),
+      id => ({ type: 'logprobs', id, tokens, rows, options }),
       signal,
       { rejects: true, onTaken: id => this.#send({ type: 'taken', id }) },
     );
   }
 
-  async score(tokens: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     signal?.throwIfAborted();
-    const { value } = await this.#ask(id => ({ type: 'score', id, tokens }), signal, { rejects: true }).next();
+    const { value } = await this.#ask(id => ({ type: 'score', id, tokens, options }), signal, { rejects: true }).next();
     return value as Float32Array;
   }
 
   async stats(): Promise<EngineStats> {
-    const { value } = await this.#ask(id => ({ type: 'stats', id }), undefined, { rejects: true }).next();
+    const { value } = await this.#ask(id => ({ type: 'stats', id }), undefined, {
+      rejects: true,
+      unbounded: true,
+    }).next();
     return value as EngineStats;
+  }
+
+  saveCache(path: string): Promise<SavedCache> {
+    return this.#askFile('saveCache', path);
+  }
+
+  restoreCache(path: string): Promise<SavedCache> {
+    return this.#askFile('restoreCache', path);
+  }
+
+  async #askFile(type: 'saveCache' | 'restoreCache', path: string): Promise<SavedCache> {
+    const { value } = await this.#ask(id => ({ type, id, path }), undefined, { rejects: true, unbounded: true }).next();
+    return value as SavedCache;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -140,9 +242,13 @@ class EngineClient implements Engine {
   }
 
   async #close(): Promise<void> {
-    if (!this.#dead) {
+    this.#closed.abort(closedError());
+    const running = !this.#dead;
+    this.#dead = closedError();
+    this.#failPending(this.#dead);
+    this.#state.set('closed');
+    if (running) {
       this.#worker.ref();
-      this.#die(closedError());
       this.#worker.postMessage({ type: 'close' } satisfies ToWorker);
       // A pass under way ends first; a thread that hangs is not waited for.
       const timer = setTimeout(() => void this.#worker.terminate(), 5000);
@@ -164,16 +270,22 @@ class EngineClient implements Engine {
   async *#ask<V extends Value>(
     make: (id: number) => ToWorker,
     signal: AbortSignal | undefined,
-    { rejects, onTaken }: { readonly rejects: boolean; readonly onTaken?: (id: number) => void },
+    { rejects, onTaken, unbounded }: Asking,
   ): AsyncGenerator<V, End> {
     if (this.#dead) throw this.#dead;
+    if (!unbounded) this.#door.enter();
+    let inside = !unbounded;
+    const leave = (): void => {
+      if (inside) this.#door.leave();
+      inside = false;
+    };
     const id = ++this.#lastId;
     const channel = createChannel<Value, End>();
     const abort = (): void => {
       this.#send({ type: 'abort', id });
       if (rejects) channel.fail(signal?.reason);
     };
-    this.#pending.set(id, channel);
+    this.#pending.set(id, { channel, leave });
     this.#worker.ref();
     let over = false;
     try {
@@ -193,23 +305,70 @@ class EngineClient implements Engine {
       signal?.removeEventListener('abort', abort);
       if (!over) this.#send({ type: 'abort', id });
       this.#pending.delete(id);
+      leave();
       if (this.#pending.size === 0 && !this.#closing) this.#worker.unref();
     }
   }
 
   #hear(message: FromWorker): void {
     if (!('id' in message)) return;
-    const channel = this.#pending.get(message.id);
-    if (!channel) return; // its consumer left
-    if (message.type === 'token') channel.push(message.event);
-    else if (message.type === 'row') channel.push({ row: message.row, logprobs: message.logprobs });
+    const pending = this.#pending.get(message.id);
+    if (!pending) return; // its consumer left
+    const { channel, leave } = pending;
+    // A slow reader takes nobody's place.
+    if (message.type === 'end' || message.type === 'failed') leave();
+    if (message.type === 'token') {
+      this.#attempts = 0; // it computes
+      channel.push(message.event);
+    } else if (message.type === 'row') channel.push({ row: message.row, logprobs: message.logprobs });
     else if (message.type === 'end') channel.end(message.value);
-    else channel.fail(fromWire(message.error));
+    // Of a broken engine 'broken' follows, and with it what happens next.
+    else if (message.error.name !== 'EngineFailed') channel.fail(fromWire(message.error));
   }
 
-  #die(error: Error): void {
-    this.#dead ??= error;
-    for (const channel of this.#pending.values()) channel.fail(this.#dead);
+  /** A thread is of no more use: who waits for it is told, and another is started. */
+  #die(worker: Worker, cause: unknown): void {
+    if (worker !== this.#worker || this.#dead) return; // said already, or closing
+    const again = this.#restarts && !this.#door.draining && this.#attempts < (this.#restarts.most ?? 3);
+    const error = diedError(this.info.path, cause, again ? RESTARTS : OPEN_AGAIN);
+    this.#dead = error;
+    this.#failPending(error);
+    this.#state.set('failed', error);
+    const ended = worker.terminate();
+    if (again) void this.#restart(this.#restarts!, ended);
+  }
+
+  async #restart({ start, most = 3, waitMs = 1000 }: Restarts, ended: Promise<unknown>): Promise<void> {
+    const { signal } = this.#closed;
+    const began = performance.now();
+    await ended; // two models at once may be more than memory holds
+    while (!signal.aborted) {
+      this.#state.set('restarting');
+      this.#dead = new EngineRestarting(this.info.path, Math.max(1000, this.info.loadMs + began - performance.now()));
+      const wait = this.#attempts === 0 ? 0 : waitMs * 2 ** (this.#attempts - 1);
+      this.#attempts++;
+      try {
+        await setTimeoutPromise(wait, undefined, { signal, ref: false });
+        const opened = await start(signal);
+        if (signal.aborted) {
+          await opened.worker.terminate();
+          return;
+        }
+        this.#attach(opened);
+        this.#state.set(this.#door.draining ? 'draining' : 'ready');
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        const last = this.#attempts >= most;
+        this.#dead = diedError(this.info.path, error, last ? OPEN_AGAIN : RESTARTS);
+        this.#state.set('failed', this.#dead);
+        if (last) return;
+      }
+    }
+  }
+
+  #failPending(error: Error): void {
+    for (const { channel } of this.#pending.values()) channel.fail(error);
   }
 }
 

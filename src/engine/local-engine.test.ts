@@ -1,12 +1,16 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PagedCache } from '../backends/compiled/cache.ts';
+import { ReferenceCache } from '../backends/reference/cache.ts';
 import { WasmThreads } from '../backends/wasm/threads.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
+import { EngineDraining, EngineFailed } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, EngineOptions, GenerateOptions } from './types.ts';
 
+const longer = fileURLToPath(new URL('../../test/fixtures/golden/scout-tiny.gguf', import.meta.url));
 let models: SmallModels;
 beforeAll(async () => {
   models = await writeSmallModels();
@@ -227,6 +231,46 @@ describe('ends and failures', () => {
     expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
   });
 
+  test('after an abort at most one pass is computed, in the middle of a prompt too', async () => {
+    await using engine = await openLocalEngine(longer, { backend: 'reference', threads: 1, passMs: 1e-6 });
+    let passes = 0;
+    const append = ReferenceCache.prototype.append;
+    const counted = vi.spyOn(ReferenceCache.prototype, 'append').mockImplementation(function (this: never, ...args) {
+      if (args[0] === 0) passes++;
+      append.apply(this, args);
+    });
+    try {
+      const controller = new AbortController();
+      const generation = collect(engine, tokensOf(1, 200), { signal: controller.signal });
+      const rows = new AbortController();
+      const scores = engine.score(tokensOf(2, 200), { signal: rows.signal });
+      while (passes < 2) await new Promise(resolve => setImmediate(resolve));
+      const before = passes;
+      controller.abort();
+      rows.abort(new Error('enough'));
+      await expect(scores).rejects.toThrow('enough');
+      expect((await generation).end.reason).toBe('abort');
+      await new Promise(resolve => setTimeout(resolve, 20));
+      expect(passes).toBeLessThanOrEqual(before + 1);
+      expect((await engine.stats()).prefillTokens).toBeLessThan(200);
+    } finally {
+      counted.mockRestore();
+    }
+    expect((await collect(engine, tokensOf(3, 9), { maxTokens: 2 })).tokens.length).toBe(2);
+  });
+
+  test('a deadline ends who computes and who waits, and gives what there is', async () => {
+    await using engine = await openLocalEngine(longer, { backend: 'reference', maxSequences: 1, contextTokens: 512 });
+    const long = collect(engine, tokensOf(1, 8), { timeoutMs: 150 });
+    const waiting = collect(engine, tokensOf(2, 8), { timeoutMs: 10 });
+    const patient = collect(engine, tokensOf(3, 8), { maxTokens: 3, timeoutMs: 60_000 });
+    expect((await waiting).end).toMatchObject({ reason: 'deadline', stats: { generatedTokens: 0, prefillMs: 0 } });
+    const { tokens, end } = await long;
+    expect([end.reason, tokens.length]).toEqual(['deadline', end.stats.generatedTokens]);
+    expect(tokens.length).toBeGreaterThan(0);
+    expect((await patient).end.reason).toBe('length');
+  });
+
   test('leaving the loop aborts; an aborted signal never starts; who waits can be aborted', async () => {
     await using engine = await open({ maxSequences: 1 });
     for await (const _ of engine.generate(tokensOf(1, 8))) break;
@@ -271,26 +315,88 @@ describe('ends and failures', () => {
       for (const result of await Promise.allSettled(told))
         expect(result.status === 'rejected' && String(result.reason)).toMatch('out of luck');
       await expect(collect(engine, tokensOf(1, 8))).rejects.toThrow('out of luck');
-      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+      expect(engine.state).toBe('failed');
+      await expect(engine.stats()).rejects.toThrow(EngineFailed);
     } finally {
       lost.mockRestore();
     }
     await Promise.all([engine[Symbol.asyncDispose](), engine[Symbol.asyncDispose]()]);
   });
 
+  test.each([
+    ['reference', ReferenceCache],
+    ['wasm', PagedCache],
+  ] as const)('a pass that one request spoils is computed again without it, %s', async (backend, Cache) => {
+    const append = Cache.prototype.append;
+    const spoilt = 255;
+    const spoil = vi.spyOn(Cache.prototype, 'append').mockImplementation(function (this: never, ...args) {
+      const [layer, , , batch] = args;
+      if (layer === 2 && batch.tokens.includes(spoilt)) throw new Error('out of luck');
+      append.apply(this, args);
+    });
+    try {
+      await using engine = await open({ backend, threads: 1, maxSequences: 5, maxBatch: 40 });
+      const states: string[] = [];
+      engine.onState(state => states.push(state));
+      const sick = collect(engine, [...tokensOf(7, 5), spoilt, 9], { maxTokens: 9 });
+      const together = await Promise.allSettled([
+        ...requests.slice(0, 3).map(([prompt, options]) => collect(engine, prompt, options)),
+        engine.score(tokensOf(8, 30)),
+        sick,
+        ...requests.slice(3).map(([prompt, options]) => collect(engine, prompt, { ...options, promptLookup: true })),
+      ]);
+      expect(together.map(({ status }) => status)).toEqual(
+        together.map((_, i) => (i === 4 ? 'rejected' : 'fulfilled')),
+      );
+      await expect(sick).rejects.toThrow('out of luck');
+      expect(states).toEqual([]);
+      await using alone = await open({ backend, threads: 1 });
+      const got = together.map(r => (r.status === 'fulfilled' ? r.value : null));
+      expect(got[3]).toEqual(await alone.score(tokensOf(8, 30)));
+      got.splice(3, 2);
+      for (const [i, [prompt, options]] of requests.entries())
+        expect(got[i]).toMatchObject({ events: (await collect(alone, prompt, options)).events });
+      expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0 });
+    } finally {
+      spoil.mockRestore();
+    }
+  });
+
+  test('draining finishes what is there and refuses what comes', async () => {
+    await using engine = await open({ maxSequences: 1 });
+    const running = [1, 2].map(seed => collect(engine, tokensOf(seed, 8), { maxTokens: 5 }));
+    await new Promise(resolve => setImmediate(resolve));
+    let drained = false;
+    const draining = engine.drain().then(() => {
+      drained = true;
+    });
+    expect(engine.state).toBe('draining');
+    await expect(collect(engine, [1])).rejects.toThrow(EngineDraining);
+    await expect(engine.score([1, 2])).rejects.toThrow(EngineDraining);
+    await running[0];
+    expect(drained).toBe(false);
+    expect((await running[1]!).tokens.length).toBe(5);
+    await draining;
+    await engine.drain();
+  });
+
   test('a cache that fails ends the engine, with a reason that names the file', async () => {
     await using engine = await open({ backend: 'wasm', threads: 1, maxSequences: 1 });
+    const append = vi.spyOn(PagedCache.prototype, 'append').mockImplementation(() => {
+      throw new Error('out of luck');
+    });
     const broken = vi.spyOn(PagedCache.prototype, 'truncate').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {
       const told = await Promise.allSettled([1, 2, 3].map(seed => collect(engine, tokensOf(seed, 8))));
-      for (const result of told)
-        expect(result.status === 'rejected' && String(result.reason)).toMatch(
-          /llama4\.gguf: .*no more \(out of luck\)\. Open it again/,
-        );
+      const reasons = told.map(result => (result.status === 'rejected' ? String(result.reason) : result.status));
+      expect(reasons[0]).toMatch('out of luck');
+      for (const reason of reasons.slice(1))
+        expect(reason).toMatch(/llama4\.gguf: .*no more \(out of luck\)\. Open it again/);
     } finally {
       broken.mockRestore();
+      append.mockRestore();
     }
     await expect(engine.score([1, 2])).rejects.toThrow('out of luck');
     await expect(engine.stats()).rejects.toThrow('out of luck');
@@ -336,6 +442,7 @@ describe('options are checked', () => {
     [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'native' or 'wasm' or 'reference'/],
     [{ threads: 0 }, /^threads: got 0, wanted a whole number from 1 to 64/],
     [{ maxSequences: 1.5 }, /^maxSequences: got 1.5/],
+    [{ passMs: 0 }, /^passMs: got 0, wanted milliseconds/],
     [{ maxBatch: NaN }, /^maxBatch: got NaN/],
     [{ contextTokens: -4 }, /^contextTokens: got -4/],
     [{ contextTokens: 65 }, /^contextTokens: got 65, wanted at most 64, the context this checkpoint was made for/],
@@ -359,6 +466,8 @@ describe('options are checked', () => {
     [[1], { presencePenalty: Infinity }, /^presencePenalty: got Infinity/],
     [[1], { repetitionWindow: -1 }, /^repetitionWindow: got -1/],
     [[1], { seed: 0.5 }, /^seed: got 0.5/],
+    [[1], { timeoutMs: -1 }, /^timeoutMs: got -1/],
+    [[1], { promptLookup: 65 }, /^promptLookup: got 65, wanted a whole number from 0 to 64/],
     [[1], { maxTokens: -1 }, /^maxTokens: got -1/],
     [[1], { topLogprobs: 21 }, /^topLogprobs: got 21, wanted a whole number from 0 to 20/],
   ])('generating from %j with %o', async (prompt, options, message) => {

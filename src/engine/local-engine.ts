@@ -2,21 +2,41 @@
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { cacheShape, planModel } from '../model/config.ts';
-import { forward, type Llama4 } from '../model/llama4.ts';
+import type { Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
+import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheFile } from './cache-file.ts';
 import { createChannel } from './channel.ts';
 import { chooseBackend } from './choose-backend.ts';
+import { EngineLoop } from './engine-loop.ts';
+import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { checkMemory, freeMemory } from './memory.ts';
-import { checkEngineOptions, checkGenerate, checkRows, checkTokens, contextOf } from './options.ts';
+import {
+  type CheckedEngineOptions,
+  checkEngineOptions,
+  checkGenerate,
+  checkRows,
+  checkTokens,
+  contextOf,
+} from './options.ts';
 import { createScratch } from './sampler.ts';
-import { plan, type Work } from './scheduler.ts';
-import { createSequences, type Place } from './sequences.ts';
-import { GenerationTask, logprobOf, RowsTask, type Task } from './tasks.ts';
-import type { Engine, EngineOptions, EngineStats, GenerateOptions, ModelInfo } from './types.ts';
+import { GenerationTask, logprobOf, RowsTask } from './tasks.ts';
+import type {
+  Engine,
+  EngineOptions,
+  EngineState,
+  EngineStats,
+  GenerateOptions,
+  ModelInfo,
+  RowsOptions,
+  SavedCache,
+  StateListener,
+} from './types.ts';
 
-/** Logits of one pass take no more memory than this, whatever the vocabulary. */
-const LOGIT_BYTES = 64 * 2 ** 20;
+/** Finished sequences that are kept at most, as far as their bytes have room. */
+const KEPT_SEQUENCES = 64;
+/** Positions that a cache may round up to. */
+const PAGE = 64;
 
 /**
  * Opens a checkpoint and computes on this thread: the event loop waits while a pass runs. `openEngine` is the one to use where it
@@ -32,17 +52,19 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
   checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
+  const grammars = createGrammars(options.tokenBytes ?? null, modelPlan.config.vocab);
   const backend = await chooseBackend(checked.backend, checked.threads);
   try {
     const model = await loadWeights(bound, backend, options);
     const cache = backend.createCache(
       cacheShape(modelPlan, {
         maxTokens: contextTokens,
-        maxSequences: checked.maxSequences,
+        maxSequences: checked.maxSequences + KEPT_SEQUENCES,
+        longSequences: checked.maxSequences,
         maxBatch: checked.maxBatch,
       }),
     );
-    return new LocalEngine(backend, model, cache, {
+    const info: ModelInfo = {
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
@@ -54,59 +76,69 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
       activeParameters: bound.activeParameters,
       weightBytes: bound.weightBytes,
       loadMs: performance.now() - start,
-    });
+    };
+    return new LocalEngine(info, checked, { backend, model, cache, grammars });
   } catch (error) {
     await backend[Symbol.asyncDispose]();
     throw error;
   }
 }
 
-interface Running {
-  readonly task: Task;
-  readonly place: Place;
-  /** Passes since it was last part of one. */
-  waited: number;
-}
-
 class LocalEngine implements Engine {
   readonly info: ModelInfo;
   readonly #backend: Backend;
-  readonly #model: Llama4;
   readonly #cache: KVCache;
-  readonly #sequences;
+  readonly #grammars: Grammars;
+  readonly #loop: EngineLoop;
   readonly #scratch;
-  readonly #logitRows: number;
-  #waiting: Task[] = [];
-  #running: Running[] = [];
-  #looping: Promise<void> | null = null;
-  /** Something changed since the loop last looked. */
-  #woken = false;
-  #closed = false;
+  #modelDigest: string | null = null;
   #closing: Promise<void> | null = null;
-  /** Why nothing can be computed any more. */
-  #broken: Error | null = null;
-  readonly #sums = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0 };
 
-  constructor(backend: Backend, model: Llama4, cache: KVCache, info: ModelInfo) {
+  constructor(
+    info: ModelInfo,
+    options: CheckedEngineOptions,
+    parts: { backend: Backend; model: Llama4; cache: KVCache; grammars: Grammars },
+  ) {
+    const { backend, model, cache, grammars } = parts;
     this.info = info;
     this.#backend = backend;
-    this.#model = model;
     this.#cache = cache;
-    this.#sequences = createSequences(cache);
+    this.#grammars = grammars;
+    this.#loop = new EngineLoop(backend, model, cache, {
+      ...options,
+      path: info.path,
+      cacheBytes: options.cacheBytes ?? options.maxSequences * fullBytes(cache),
+    });
     this.#scratch = createScratch(model.config.vocab);
-    this.#logitRows = Math.max(1, Math.floor(LOGIT_BYTES / (model.config.vocab * 4)));
+  }
+
+  get state(): EngineState {
+    return this.#loop.state.state;
+  }
+
+  onState(listener: StateListener): () => void {
+    return this.#loop.state.listen(listener);
+  }
+
+  async drain(): Promise<void> {
+    await this.#loop.drain();
   }
 
   async *generate(prompt: readonly number[], options: GenerateOptions = {}) {
     checkGenerate(prompt, options, this.#bounds);
-    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch);
-    const abort = (): void => {
-      task.end('abort');
-      this.#wake();
+    const { grammar, stopTokens = [] } = options;
+    const constraint = grammar === undefined ? null : this.#grammars.begin(grammar, stopTokens);
+    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint);
+    const end = (reason: 'abort' | 'deadline'): void => {
+      task.end(reason);
+      this.#loop.wake();
     };
+    const abort = (): void => end('abort');
     if (options.maxTokens === 0) task.end('length');
     else if (options.signal?.aborted) task.end('abort');
-    else this.#enqueue(task);
+    else this.#loop.enqueue(task);
+    const { timeoutMs } = options;
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => end('deadline'), timeoutMs);
     options.signal?.addEventListener('abort', abort, { once: true });
     try {
       for (;;) {
@@ -115,6 +147,7 @@ class LocalEngine implements Engine {
         yield next.value;
       }
     } finally {
+      clearTimeout(timer);
       options.signal?.removeEventListener('abort', abort);
       abort(); // the consumer may have left the loop
     }
@@ -122,7 +155,7 @@ class LocalEngine implements Engine {
 
   async *logprobs(
     tokens: readonly number[],
-    { rows, signal }: { rows?: readonly number[]; signal?: AbortSignal } = {},
+    { rows, signal, ...options }: { rows?: readonly number[] } & RowsOptions = {},
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     checkRows(rows ?? [], tokens.length);
@@ -130,8 +163,8 @@ class LocalEngine implements Engine {
     const wanted = rows ?? tokens.map((_, i) => i);
     if (wanted.length === 0) return;
     const channel = createChannel<{ readonly row: number; readonly logprobs: Float32Array }, void>();
-    const task = new RowsTask(tokens, wanted, {
-      ready: () => channel.size < this.#logitRows,
+    const task = new RowsTask(tokens, wanted, options, {
+      ready: () => channel.size < this.#loop.logitRows,
       row(row, logits) {
         const logprobs = logits.slice();
         logSoftmax(logprobs);
@@ -140,30 +173,30 @@ class LocalEngine implements Engine {
       end: () => channel.end(),
       fail: error => channel.fail(error),
     });
-    const abort = (): void => this.#stop(task, signal?.reason);
+    const abort = (): void => this.#loop.stop(task, signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    this.#enqueue(task);
+    this.#loop.enqueue(task);
     try {
       for (;;) {
         const next = await channel.next();
         if (next.done) return;
-        this.#wake();
+        this.#loop.wake();
         yield next.value;
       }
     } finally {
       signal?.removeEventListener('abort', abort);
-      this.#stop(task, new Error('The rows are no longer wanted.'));
+      this.#loop.stop(task, new Error('The rows are no longer wanted.'));
     }
   }
 
-  async score(tokens: readonly number[], { signal }: { signal?: AbortSignal } = {}): Promise<Float32Array> {
+  async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     signal?.throwIfAborted();
     const scores = new Float32Array(tokens.length - 1);
     if (scores.length === 0) return scores;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const rows = Array.from(scores, (_, i) => i);
-    const task = new RowsTask(tokens, rows, {
+    const task = new RowsTask(tokens, rows, options, {
       ready: () => true,
       row(row, logits) {
         scores[row] = logprobOf(logits, tokens[row + 1]!);
@@ -171,9 +204,9 @@ class LocalEngine implements Engine {
       end: resolve,
       fail: reject,
     });
-    const abort = (): void => this.#stop(task, signal?.reason);
+    const abort = (): void => this.#loop.stop(task, signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
-    this.#enqueue(task);
+    this.#loop.enqueue(task);
     try {
       await promise;
     } finally {
@@ -183,16 +216,52 @@ class LocalEngine implements Engine {
   }
 
   async stats(): Promise<EngineStats> {
-    this.#checkOpen();
+    this.#loop.checkOpen();
     return {
-      ...this.#sums,
+      ...this.#loop.sums,
       weightBytesRead: this.#backend.counters.weightBytes,
       multiplyAdds: this.#backend.counters.multiplyAdds,
       memoryBytes: this.#backend.memoryBytes,
       cacheBytes: this.#cache.bytes,
-      running: this.#running.filter(({ task }) => !task.ended).length,
-      waiting: this.#waiting.filter(task => !task.ended).length,
+      keptSequences: this.#loop.keptSequences,
+      running: this.#loop.running,
+      waiting: this.#loop.waiting,
     };
+  }
+
+  async saveCache(path: string): Promise<SavedCache> {
+    const places = [...(await this.#loop.between(sequences => sequences.kept()))];
+    return writeCacheFile(path, await this.#identity(), async () => {
+      // One at a time, between passes; what was forgotten or used up meanwhile is left out.
+      for (let place = places.shift(); place; place = places.shift()) {
+        const wanted = place;
+        const layers = await this.#loop.between((sequences, cache) =>
+          sequences.kept().includes(wanted) ? cache.save(wanted.sequence) : null,
+        );
+        if (layers) return { salt: wanted.salt, tokens: wanted.tokens, layers };
+      }
+      return null;
+    });
+  }
+
+  async restoreCache(path: string): Promise<SavedCache> {
+    const restored = { sequences: 0, tokens: 0, bytes: 0 };
+    await readCacheFile(path, await this.#identity(), async ({ salt, tokens, layers }) => {
+      if (!(await this.#loop.between(sequences => sequences.adopt(salt, tokens, layers)))) return;
+      restored.sequences++;
+      restored.tokens += tokens.length;
+      restored.bytes += layers.reduce((sum, layer) => sum + layer.bytes.byteLength, 0);
+    });
+    return restored;
+  }
+
+  async #identity(): Promise<CacheIdentity> {
+    this.#loop.checkOpen();
+    if (!this.#modelDigest) {
+      await using checkpoint = await openCheckpoint(this.info.path);
+      this.#modelDigest = await modelDigest(checkpoint);
+    }
+    return identityOf(this.#modelDigest, this.#cache.layout, this.#cache.shape);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -201,9 +270,7 @@ class LocalEngine implements Engine {
   }
 
   async #close(): Promise<void> {
-    this.#closed = true;
-    this.#failAll(closedError());
-    await this.#looping;
+    await this.#loop.close();
     try {
       this.#cache[Symbol.dispose]();
     } finally {
@@ -211,168 +278,15 @@ class LocalEngine implements Engine {
     }
   }
 
-  #failAll(error: Error): void {
-    for (const task of [...this.#waiting, ...this.#running.map(({ task }) => task)]) if (!task.ended) task.fail(error);
-  }
-
   get #bounds() {
-    return { vocab: this.#model.config.vocab, contextTokens: this.info.contextTokens };
-  }
-
-  #checkOpen(): void {
-    if (this.#closed) throw closedError();
-    if (this.#broken) throw this.#broken;
-  }
-
-  #enqueue(task: Task): void {
-    this.#checkOpen();
-    this.#waiting.push(task);
-    this.#wake();
-  }
-
-  #stop(task: Task, reason: unknown): void {
-    if (!task.ended) task.fail(reason);
-    this.#wake();
-  }
-
-  #wake(): void {
-    this.#woken = true;
-    this.#looping ??= this.#loop().catch(error => {
-      // What the cache holds is unknown, and who is in the lists may be there by half: nobody is left waiting.
-      this.#broken = brokenError(this.info.path, error);
-      this.#failAll(this.#broken);
-      this.#waiting = [];
-      this.#running = [];
-    });
-  }
-
-  /** Passes, until there is nothing to do. Between them the event loop turns, so that aborts and new requests are heard. */
-  async #loop(): Promise<void> {
-    // Whoever woke the loop may have more to say in the same turn: requests that come together then share their first pass.
-    do {
-      await turn();
-      this.#woken = false;
-      this.#settle();
-    } while (!this.#closed && !this.#broken && ((await this.#pass()) || this.#woken));
-    this.#looping = null;
-  }
-
-  /** Frees the places of who ended, and lets in who waits. */
-  #settle(): void {
-    for (const { task, place } of this.#running) if (task.ended) this.#sequences.release(place);
-    this.#running = this.#running.filter(({ task }) => !task.ended);
-    // Also behind one who waits long: many may come and give up meanwhile.
-    this.#waiting = this.#waiting.filter(task => !task.ended);
-    for (let task = this.#waiting[0]; task; task = this.#waiting[0]) {
-      const place = this.#sequences.take(task.tokens, task.firstRow);
-      if (!place) break;
-      task.admitted(place.tokens.length);
-      this.#running.push({ task, place, waited: 0 });
-      this.#waiting.shift();
-    }
-  }
-
-  /** One forward pass over what the plan chose; false when nobody has anything to compute. */
-  async #pass(): Promise<boolean> {
-    const ready = this.#running.filter(({ task }) => task.ready);
-    const works = ready.map(({ task, place, waited }): Work => {
-      const done = place.tokens.length;
-      return {
-        remaining: task.tokens.length - done,
-        logitRows: count => task.rowsBetween(done, done + count),
-        waited,
-      };
-    });
-    const pieces = plan(works, { tokens: this.info.maxBatch, logitRows: this.#logitRows });
-    if (pieces.length === 0) return false;
-    for (const running of ready) running.waited++;
-
-    const tokens: number[] = [];
-    const positions: number[] = [];
-    const sequences: number[] = [];
-    const logitRows: number[] = [];
-    const parts = pieces.map(({ index, count }) => {
-      const running = ready[index]!;
-      const { task, place } = running;
-      running.waited = 0;
-      task.begun();
-      const from = place.tokens.length;
-      const rows = task.rowsIn(from, from + count);
-      for (const position of rows) logitRows.push(tokens.length + position - from);
-      for (let i = from; i < from + count; i++) {
-        tokens.push(task.tokens[i]!);
-        positions.push(i);
-        sequences.push(place.sequence);
-      }
-      return { running, count, rows, decoding: works[index]!.remaining === 1 };
-    });
-
-    const start = performance.now();
-    let logits: Float32Array;
-    try {
-      logits = await this.#compute({
-        tokens: Int32Array.from(tokens),
-        positions: Int32Array.from(positions),
-        sequences: Int32Array.from(sequences),
-        logitRows: Int32Array.from(logitRows),
-      });
-    } catch (error) {
-      this.#giveUp(
-        parts.map(({ running }) => running),
-        error,
-      );
-      return true;
-    }
-    const decoded = parts.filter(({ decoding }) => decoding).length;
-    this.#account(tokens.length - decoded, decoded, performance.now() - start);
-
-    const { vocab } = this.#model.config;
-    let row = 0;
-    for (const { running, count, rows } of parts) {
-      const { task, place } = running;
-      const from = place.tokens.length;
-      for (let i = from; i < from + count; i++) place.tokens.push(task.tokens[i]!);
-      for (const position of rows) {
-        const at = row++ * vocab;
-        if (task.ended) continue;
-        try {
-          task.row(position, logits.subarray(at, at + vocab));
-        } catch (error) {
-          task.fail(error);
-        }
-      }
-    }
-    return true;
-  }
-
-  #compute(batch: Parameters<typeof forward>[2]): Promise<Float32Array> {
-    return this.#backend.step(async () =>
-      this.#backend.read(await forward(this.#backend, this.#model, batch, this.#cache)),
-    );
-  }
-
-  /** A pass failed half way: what the cache holds of its sequences is unknown, so they end and their places begin anew. */
-  #giveUp(failed: readonly Running[], error: unknown): void {
-    for (const { task } of failed) if (!task.ended) task.fail(error);
-    for (const { place } of failed) this.#sequences.discard(place);
-    this.#running = this.#running.filter(running => !failed.includes(running));
-  }
-
-  #account(prefilled: number, decoded: number, ms: number): void {
-    const share = decoded / (prefilled + decoded);
-    this.#sums.prefillTokens += prefilled;
-    this.#sums.decodeTokens += decoded;
-    this.#sums.prefillMs += ms * (1 - share);
-    this.#sums.decodeMs += ms * share;
+    return { vocab: this.info.config.vocab, contextTokens: this.info.contextTokens };
   }
 }
 
-const brokenError = (path: string, cause: unknown): Error =>
-  new Error(
-    `${path}: this engine can compute no more (${cause instanceof Error ? cause.message : String(cause)}). Open it again.`,
-    { cause },
-  );
-
-const closedError = (): Error => new Error('This engine is closed. Open another with openEngine.');
-
-const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
+/** Bytes of one sequence that fills the context. */
+function fullBytes({ layout, shape }: KVCache): number {
+  const { chunks, kvHeads, headDim, maxTokens, maxBatch } = shape;
+  const positions = chunks.map(chunk => Math.min(maxTokens, chunk === null ? maxTokens : chunk + maxBatch) + PAGE);
+  const numberBytes = layout.startsWith('F32') ? 4 : 2;
+  return positions.reduce((sum, n) => sum + n, 0) * 2 * kvHeads * headDim * numberBytes;
+}

@@ -12,21 +12,42 @@ export interface CheckedEngineOptions {
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
   readonly maxBatch: number;
+  readonly maxWaiting: number;
+  readonly cacheBytes: number | undefined;
+  readonly passMs: number;
+  readonly maxRestarts: number;
 }
 
 const DEFAULT_CONTEXT = 8192;
 const MOST_THREADS = 64;
+/** Tokens that prompt lookup guesses at once: by default, and at most. */
+const DEFAULT_DRAFTED = 16;
+const MOST_DRAFTED = 64;
 
 /** @throws RangeError naming the option, what it got and what it wanted */
 export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions {
-  const { backend, threads = availableParallelism(), contextTokens, maxSequences = 4, maxBatch = 512 } = options;
+  const {
+    backend,
+    threads = availableParallelism(),
+    contextTokens,
+    maxSequences = 4,
+    maxBatch = 512,
+    maxWaiting = 256,
+    cacheBytes,
+    passMs = 250,
+    maxRestarts = 3,
+  } = options;
   if (backend !== undefined && !backendNames.includes(backend))
     throw wrong('backend', backend, backendNames.map(name => `'${name}'`).join(' or '));
   whole('threads', threads, 1, MOST_THREADS);
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);
   whole('maxBatch', maxBatch, 1, 65536);
-  return { backend, threads, contextTokens, maxSequences, maxBatch };
+  if (!(passMs > 0)) throw wrong('passMs', passMs, 'milliseconds, more than 0');
+  whole('maxWaiting', maxWaiting, 0, 2 ** 31 - 1);
+  if (cacheBytes !== undefined) whole('cacheBytes', cacheBytes, 0, Number.MAX_SAFE_INTEGER);
+  whole('maxRestarts', maxRestarts, 0, 1000);
+  return { backend, threads, contextTokens, maxSequences, maxBatch, maxWaiting, cacheBytes, passMs, maxRestarts };
 }
 
 /** Positions a sequence may hold: as asked for, but no more than the checkpoint was made for. */
@@ -37,6 +58,8 @@ export function contextOf({ contextTokens }: CheckedEngineOptions, { contextLeng
 }
 
 /** What a request's tokens are checked against. */
+const MOST_BIASES = 1024;
+
 export interface Bounds {
   readonly vocab: number;
   readonly contextTokens: number;
@@ -53,11 +76,22 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   real('repetitionPenalty', options.repetitionPenalty, 0.01, 100);
   real('presencePenalty', options.presencePenalty, -100, 100);
   real('frequencyPenalty', options.frequencyPenalty, -100, 100);
+  checkBiases(options.logitBias, bounds.vocab);
   whole('repetitionWindow', options.repetitionWindow ?? 0, 0, 2 ** 31 - 1);
   whole('seed', options.seed ?? 0, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
   whole('maxTokens', options.maxTokens ?? 0, 0, Number.MAX_SAFE_INTEGER);
   whole('topLogprobs', options.topLogprobs ?? 0, 0, 20);
+  for (const name of ['cacheSalt', 'fairnessKey'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'string') throw wrong(name, options[name], 'a string');
+  real('timeoutMs', options.timeoutMs, 0, 2 ** 31 - 1);
+  const { grammar } = options;
+  if (grammar !== undefined && typeof grammar !== 'string') throw wrong('grammar', grammar, 'a text in GBNF');
+  if (typeof options.promptLookup !== 'boolean') whole('promptLookup', options.promptLookup ?? 0, 0, MOST_DRAFTED);
 }
+
+/** Tokens that a request's prompt lookup may guess at once; 0 where it is off. */
+export const draftedAtMost = ({ promptLookup = 0 }: GenerateOptions): number =>
+  promptLookup === true ? DEFAULT_DRAFTED : Number(promptLookup);
 
 /** Tokens are a list of ids of the vocabulary that fits the context. */
 export function checkTokens(name: string, tokens: readonly number[], least: number, bounds: Bounds): void {
@@ -74,6 +108,17 @@ export function checkTokens(name: string, tokens: readonly number[], least: numb
     const token = tokens[i]!;
     if (!Number.isInteger(token) || token < 0 || token >= vocab)
       throw wrong(`${name}[${i}]`, token, `a token id from 0 to ${vocab - 1}`);
+  }
+}
+
+/** A bias is for a token of the vocabulary. */
+function checkBiases(biases: GenerateOptions['logitBias'], vocab: number): void {
+  if (biases === undefined) return;
+  if (!(biases instanceof Map) || biases.size > MOST_BIASES)
+    throw wrong('logitBias', biases, `a Map of at most ${MOST_BIASES} token ids`);
+  for (const [token, bias] of biases) {
+    whole('logitBias', token, 0, vocab - 1);
+    real(`logitBias of token ${token}`, bias, -100, 100);
   }
 }
 

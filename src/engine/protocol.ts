@@ -1,6 +1,16 @@
 // What the engine's worker thread and its client say to each other. Ids are the client's and name one request each.
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
-import type { EngineOptions, EngineStats, GenerateOptions, GenerationEnd, ModelInfo, TokenEvent } from './types.ts';
+import { CacheFileError } from './cache-file.ts';
+import type {
+  EngineOptions,
+  EngineStats,
+  GenerateOptions,
+  GenerationEnd,
+  ModelInfo,
+  RowsOptions,
+  SavedCache,
+  TokenEvent,
+} from './types.ts';
 
 /** The first thing a worker is given. */
 export interface Opening {
@@ -20,9 +30,11 @@ export type ToWorker =
       readonly id: number;
       readonly tokens: readonly number[];
       readonly rows?: readonly number[];
+      readonly options: RowsOptions;
     }
-  | { readonly type: 'score'; readonly id: number; readonly tokens: readonly number[] }
+  | { readonly type: 'score'; readonly id: number; readonly tokens: readonly number[]; readonly options: RowsOptions }
   | { readonly type: 'stats'; readonly id: number }
+  | { readonly type: 'saveCache' | 'restoreCache'; readonly id: number; readonly path: string }
   /** The client took a row: another may be sent. */
   | { readonly type: 'taken'; readonly id: number }
   | { readonly type: 'abort'; readonly id: number }
@@ -32,13 +44,15 @@ export type FromWorker =
   | { readonly type: 'progress'; readonly loadedBytes: number; readonly totalBytes: number }
   | { readonly type: 'opened'; readonly info: ModelInfo }
   | { readonly type: 'not-opened'; readonly error: WireError }
+  /** Nothing can be computed any more; who was under way has been told. */
+  | { readonly type: 'broken'; readonly error: WireError }
   | { readonly type: 'token'; readonly id: number; readonly event: TokenEvent }
   | { readonly type: 'row'; readonly id: number; readonly row: number; readonly logprobs: Float32Array<ArrayBuffer> }
   /** A request is over: a generation's end, scores, statistics, or nothing after rows. */
   | {
       readonly type: 'end';
       readonly id: number;
-      readonly value: GenerationEnd | Float32Array | EngineStats | undefined;
+      readonly value: GenerationEnd | Float32Array | EngineStats | SavedCache | undefined;
     }
   | { readonly type: 'failed'; readonly id: number; readonly error: WireError };
 
@@ -60,8 +74,9 @@ export function toWire(error: unknown): WireError {
 export function fromWire({ name, message, stack, path }: WireError): Error {
   let error: Error;
   if (path !== undefined) error = new CheckpointError(path, message.slice(path.length + 2));
-  else if (name === 'RangeError') error = new RangeError(message);
+  else if (name === 'RangeError' || name === 'GrammarError') error = new RangeError(message);
   else if (name === 'TypeError') error = new TypeError(message);
+  else if (name === 'CacheFileError') error = new CacheFileError(message);
   else error = new Error(message);
   // Where it happened is in the thread; the client's own frames say nothing.
   if (stack !== undefined) error.stack = stack;

@@ -175,6 +175,17 @@ describe('penalties', () => {
     expect(greedy([2, 1, 0], [0, 1], penalties)).toBe(2);
     expect(greedy([2, 1], [0], { ...penalties, repetitionWindow: 0 })).toBe(0);
   });
+
+  test('a bias is added before the penalties, and the logits are put back', () => {
+    const logitBias = new Map([[1, 1.5]]);
+    expect(greedy([2, 1], [], { logitBias })).toBe(1);
+    expect(greedy([2, 1], [], { logitBias: new Map([[0, -0.9]]) })).toBe(0);
+    expect(greedy([2, 1], [], { logitBias: new Map([[0, -100]]), temperature: 5, seed: 1 })).toBe(1);
+    expect(greedy([2, 1], [1], { logitBias, repetitionPenalty: 1.3 })).toBe(0); // 2.5 / 1.3 < 2
+    const row = logitsOf([2, 1, 0]);
+    createSampler({ logitBias, presencePenalty: 1 }, createScratch(3)).sample(row, [1, 2]);
+    expect([...row]).toEqual([2, 1, 0]);
+  });
 });
 
 describe('logits that are none', () => {

@@ -2,6 +2,7 @@
 // probability, and only the bin in which a cut falls is sorted: 202,048 logits are never sorted whole.
 import { summarize } from './log-softmax.ts';
 import { type Random, seededRandom } from './random.ts';
+import { maskedLogits, type TokenConstraint } from './token-constraint.ts';
 import type { SamplingOptions } from './types.ts';
 
 /** Of a request: owns its random generator, so that what runs beside it changes nothing. */
@@ -13,40 +14,60 @@ export interface Sampler {
    * @throws RangeError when the logits hold NaN or +∞
    */
   sample(logits: Float32Array, history: readonly number[]): { readonly token: number; readonly logSum: number };
+  /** True when the constraint lets nothing follow. */
+  readonly ended: boolean;
 }
 
 /**
- * In this order: penalties; division by the temperature; then the most likely tokens, of which top-k keeps the first k, top-p
+ * In this order: the constraint, which makes tokens impossible; biases; penalties; division by the temperature; then the most likely tokens, of which top-k keeps the first k, top-p
  * the shortest beginning that has this share of what top-k left (arXiv 1904.09751), min-p those at least as likely as this share
  * of the first (arXiv 2407.01082). The shortest of the three remains. Like tokens are ordered by id.
  * @param options checked by the caller
+ * @param constraint where the answer begins; it moves on with every token sampled
  */
-export function createSampler(options: SamplingOptions, scratch: Scratch): Sampler {
+export function createSampler(
+  options: SamplingOptions,
+  scratch: Scratch,
+  constraint: TokenConstraint | null = null,
+): Sampler {
   const { temperature = 0, repetitionWindow = 64 } = options;
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 53));
   const penalize = penaltiesOf(options);
+  const choose = (logits: Float32Array, history: readonly number[], argmax: number | null): number => {
+    const undo = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
+    try {
+      if (temperature > 0) return draw(logits, options, temperature, random, scratch);
+      return undo || argmax === null ? argmaxOf(logits) : argmax;
+    } finally {
+      undo?.();
+    }
+  };
+  let place = constraint;
   return {
     sample(logits, history) {
-      const plain = summarize(logits);
-      const undo = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
-      try {
-        if (temperature === 0) return { token: undo ? argmaxOf(logits) : plain.argmax, logSum: plain.logSum };
-        const token = draw(logits, options, temperature, random, scratch);
-        return { token, logSum: plain.logSum };
-      } finally {
-        undo?.();
-      }
+      const { argmax, logSum } = summarize(logits);
+      if (!place) return { token: choose(logits, history, argmax), logSum };
+      const token = choose(maskedLogits(logits, place.allowed, scratch.masked(logits.length)), history, null);
+      place = place.after(token);
+      return { token, logSum };
+    },
+    get ended() {
+      return place?.ended ?? false;
     },
   };
 }
 
-/** Changes the logits of tokens in the window and returns what undoes it; null where no penalty is set. */
-function penaltiesOf({ repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0 }: SamplingOptions) {
-  if (repetitionPenalty === 1 && presencePenalty === 0 && frequencyPenalty === 0) return null;
+/** Changes the logits of tokens with a bias or in the window and returns what undoes it; null where nothing of that is set. */
+function penaltiesOf(options: SamplingOptions) {
+  const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias } = options;
+  const penalizes = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  if (!penalizes && !logitBias?.size) return null;
   return (logits: Float32Array, window: readonly number[]): (() => void) => {
     const counts = new Map<number, number>();
-    for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
-    const before = [...counts.keys()].map(token => [token, logits[token]!] as const);
+    if (penalizes) for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
+    const changed = new Set([...(logitBias?.keys() ?? []), ...counts.keys()]);
+    const before = Array.from(changed, token => [token, logits[token]!] as const);
+    for (const [token, bias] of logitBias ?? []) logits[token]! += bias;
     for (const [token, count] of counts) {
       const x = logits[token]!;
       const scaled = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
@@ -68,15 +89,24 @@ export interface Scratch {
   readonly order: Uint32Array; // [vocab], tokens by bin
   readonly counts: Uint32Array; // [BINS]
   readonly masses: Float64Array; // [BINS]
+  /** A row of logits under a constraint, [vocab]. */
+  masked(vocab: number): Float32Array;
 }
 
-export const createScratch = (vocab: number): Scratch => ({
-  weights: new Float64Array(vocab),
-  bins: new Uint16Array(vocab),
-  order: new Uint32Array(vocab),
-  counts: new Uint32Array(BINS),
-  masses: new Float64Array(BINS),
-});
+export function createScratch(vocab: number): Scratch {
+  let masked: Float32Array | null = null;
+  return {
+    weights: new Float64Array(vocab),
+    bins: new Uint16Array(vocab),
+    order: new Uint32Array(vocab),
+    counts: new Uint32Array(BINS),
+    masses: new Float64Array(BINS),
+    masked(length) {
+      if (masked?.length !== length) masked = new Float32Array(length);
+      return masked;
+    },
+  };
+}
 
 function argmaxOf(logits: Float32Array): number {
   let best = 0;

@@ -1,16 +1,22 @@
 // What a pass computes: within the budget, who decodes first, nobody starved.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { plan, type Work } from './scheduler.ts';
+import { type Budget, plan, type Work } from './scheduler.ts';
 
 /** A prompt wants the logits of its last token only. */
 const generation = (remaining: number, waited = 0): Work => ({
   remaining,
+  drafts: 0,
   waited,
   logitRows: count => (count === remaining ? 1 : 0),
 });
-const allRows = (remaining: number): Work => ({ remaining, waited: 0, logitRows: count => count });
-const budget = { tokens: 10, logitRows: 4 };
+/** One token left, and guesses behind it, whose logits are all wanted. */
+const guess = ({ remaining, drafts }: { remaining: number; drafts: number }) => ({
+  drafts: remaining === 1 ? drafts : 0,
+  logitRows: (count: number) => Math.max(0, count - remaining + 1),
+});
+const allRows = (remaining: number): Work => ({ remaining, drafts: 0, waited: 0, logitRows: count => count });
+const budget = { tokens: 10, logitRows: 4, drafts: 8 };
 
 describe('plan', () => {
   test('who decodes comes first, then prompts in pieces', () => {
@@ -46,8 +52,17 @@ describe('plan', () => {
 
   test('when not all who decode fit, the longest waiting go', () => {
     const works = [generation(1, 0), generation(1, 2), generation(1, 1)];
-    expect(plan(works, { tokens: 2, logitRows: 9 }).map(p => p.index)).toEqual([1, 2]);
-    expect(plan(works, { tokens: 9, logitRows: 1 }).map(p => p.index)).toEqual([1]);
+    expect(plan(works, { ...budget, tokens: 2, logitRows: 9 }).map(p => p.index)).toEqual([1, 2]);
+    expect(plan(works, { ...budget, tokens: 9, logitRows: 1 }).map(p => p.index)).toEqual([1]);
+  });
+
+  test('guesses come before prompts, and share what a pass may guess', () => {
+    const guessing = (drafts: number): Work => ({ ...generation(1), ...guess({ remaining: 1, drafts }) });
+    const counts = (works: Work[], budget: Budget) => plan(works, budget).map(p => p.count);
+    expect(counts([guessing(3), generation(30)], { tokens: 10, logitRows: 9, drafts: 8 })).toEqual([4, 6]);
+    expect(counts([guessing(6), guessing(2)], { tokens: 10, logitRows: 9, drafts: 6 })).toEqual([4, 3]);
+    expect(counts([guessing(6), guessing(6)], { tokens: 10, logitRows: 5, drafts: 6 })).toEqual([4, 1]);
+    expect(counts([guessing(6), generation(1)], { tokens: 2, logitRows: 5, drafts: 6 })).toEqual([1, 1]);
   });
 
   test('nothing to do', () => {
@@ -59,6 +74,7 @@ describe('plan', () => {
     const work = fc.record({
       remaining: fc.integer({ min: 0, max: 40 }),
       kind: fc.boolean(),
+      drafts: fc.integer({ min: 0, max: 6 }),
       waited: fc.integer({ min: 0, max: 5 }),
     });
     fc.assert(
@@ -66,14 +82,17 @@ describe('plan', () => {
         fc.array(work, { maxLength: 12 }),
         fc.integer({ min: 1, max: 30 }),
         fc.integer({ min: 1, max: 8 }),
-        (list, tokens, logitRows) => {
+        fc.integer({ min: 0, max: 9 }),
+        (list, tokens, logitRows, drafts) => {
           const works = list.map(w => ({
-            ...(w.kind ? generation(w.remaining) : allRows(w.remaining)),
+            ...(w.kind ? { ...generation(w.remaining), ...guess(w) } : allRows(w.remaining)),
             waited: w.waited,
           }));
-          const pieces = plan(works, { tokens, logitRows });
+          const pieces = plan(works, { tokens, logitRows, drafts });
           expect(new Set(pieces.map(p => p.index)).size).toBe(pieces.length);
-          expect(pieces.every(p => p.count >= 1 && p.count <= works[p.index]!.remaining)).toBe(true);
+          expect(pieces.every(p => p.count >= 1 && p.count <= works[p.index]!.remaining + works[p.index]!.drafts)).toBe(
+            true,
+          );
           expect(pieces.reduce((n, p) => n + p.count, 0)).toBeLessThanOrEqual(tokens);
           expect(pieces.reduce((n, p) => n + works[p.index]!.logitRows(p.count), 0)).toBeLessThanOrEqual(logitRows);
           expect(pieces.length > 0).toBe(works.some(w => w.remaining > 0));
@@ -90,7 +109,7 @@ describe('plan', () => {
         let passes = 0;
         while (left.some(n => n > 0)) {
           const works = left.map((n, i) => generation(n, waited[i]));
-          const pieces = plan(works, { tokens: 7, logitRows: 2 });
+          const pieces = plan(works, { ...budget, tokens: 7, logitRows: 2 });
           waited.forEach((_, i) => {
             waited[i]!++;
           });

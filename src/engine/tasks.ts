@@ -1,31 +1,45 @@
 // The kinds of request an engine computes: what logits each wants, and what it makes of them.
+import { createHash } from 'node:crypto';
 import { type Channel, createChannel } from './channel.ts';
 import { mostLikely, summarize } from './log-softmax.ts';
+import { draftedAtMost } from './options.ts';
+import { PromptLookup } from './prompt-lookup.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
-import type { FinishReason, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
+import type { TokenConstraint } from './token-constraint.ts';
+import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEvent } from './types.ts';
 
 /** A sequence of tokens to compute, as the engine's loop sees it. */
 export interface Task {
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
+  /** Under which its tokens are looked for in the cache, and kept. */
+  readonly salt: string;
+  /** Whose it is. */
+  readonly key: string;
   /** The first position whose logits are wanted. */
   readonly firstRow: number;
   /** True once nothing more is wanted of it. */
   readonly ended: boolean;
   /** False while its consumer has not taken what is there. */
   readonly ready: boolean;
+  /** Guesses at what follows its tokens. They are computed behind them, and their logits are handed over as far as they come true. */
+  draft(): readonly number[];
   /** How many of the positions [from, to) want logits. */
   rowsBetween(from: number, to: number): number;
   /** Those positions, ascending. */
   rowsIn(from: number, to: number): number[];
   /** A place was found, which holds so many of the tokens already. */
   admitted(cachedTokens: number): void;
-  /** A pass that computes tokens of it begins. */
-  begun(): void;
+  /** A pass that computes tokens of it begins, with so many guessed ones behind them. */
+  begun(drafted: number): void;
   /** Logits of a wanted position; the array is the task's to change. */
   row(position: number, logits: Float32Array): void;
   fail(error: unknown): void;
 }
+
+/** A salt may be a secret, and what is kept of it may be written to a file. */
+const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
+  cacheSalt === '' ? '' : createHash('sha256').update(cacheSalt).digest('hex');
 
 /** Tokens, one by one, until something ends them. */
 export class GenerationTask implements Task {
@@ -33,12 +47,15 @@ export class GenerationTask implements Task {
   readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
   ended = false;
   readonly ready = true;
+  readonly salt: string;
+  readonly key: string;
   readonly #options: GenerateOptions;
   readonly #promptTokens: number;
   readonly #maxTokens: number;
   readonly #contextTokens: number;
   readonly #stopTokens: ReadonlySet<number>;
   readonly #sampler: Sampler;
+  readonly #lookup: PromptLookup | null;
   readonly #queuedAt = performance.now();
   #admittedAt: number | null = null;
   #begunAt: number | null = null;
@@ -46,27 +63,52 @@ export class GenerationTask implements Task {
   #lastAt = 0;
   #cachedTokens = 0;
   #generated = 0;
+  #drafted = 0;
+  #accepted = 0;
+  /** Of the last pass: tokens guessed, and rows handed over. */
+  #guess = 0;
+  #rows = 0;
 
-  constructor(prompt: readonly number[], options: GenerateOptions, contextTokens: number, scratch: Scratch) {
+  constructor(
+    prompt: readonly number[],
+    options: GenerateOptions,
+    contextTokens: number,
+    scratch: Scratch,
+    constraint: TokenConstraint | null = null,
+  ) {
     this.tokens = [...prompt];
     this.#options = options;
+    this.salt = saltKey(options);
+    this.key = options.fairnessKey ?? '';
     this.#promptTokens = prompt.length;
     this.#maxTokens = options.maxTokens ?? Infinity;
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
-    this.#sampler = createSampler(options, scratch);
+    this.#sampler = createSampler(options, scratch, constraint);
+    const most = draftedAtMost(options);
+    this.#lookup = most > 0 ? new PromptLookup(most) : null;
+  }
+
+  draft(): readonly number[] {
+    if (!this.#lookup) return [];
+    if (this.#guess > 0) this.#lookup.verified(this.#guess, this.#rows - 1);
+    this.#guess = 0;
+    // Each pass gives one token more than was guessed, and the last of all is not computed.
+    const room = Math.min(this.#maxTokens - this.#generated - 1, this.#contextTokens - this.tokens.length);
+    return room > 0 ? this.#lookup.draft(this.tokens, room) : [];
   }
 
   get firstRow(): number {
     return this.#promptTokens - 1;
   }
 
-  rowsBetween(_from: number, to: number): number {
-    return to === this.tokens.length ? 1 : 0;
+  rowsBetween(from: number, to: number): number {
+    return Math.max(0, to - Math.max(from, this.tokens.length - 1));
   }
 
   rowsIn(from: number, to: number): number[] {
-    return this.rowsBetween(from, to) ? [to - 1] : [];
+    const rows = this.rowsBetween(from, to);
+    return Array.from({ length: rows }, (_, i) => to - rows + i);
   }
 
   admitted(cachedTokens: number): void {
@@ -74,11 +116,15 @@ export class GenerationTask implements Task {
     this.#cachedTokens = cachedTokens;
   }
 
-  begun(): void {
+  begun(drafted: number): void {
     this.#begunAt ??= performance.now();
+    this.#guess = drafted;
+    this.#drafted += drafted;
+    this.#rows = 0;
   }
 
   row(_position: number, logits: Float32Array): void {
+    if (this.#rows++ > 0) this.#accepted++;
     const { token, logSum } = this.#sampler.sample(logits, this.tokens);
     this.#lastAt = performance.now();
     this.#firstAt ??= this.#lastAt;
@@ -93,7 +139,8 @@ export class GenerationTask implements Task {
       logprob: logits[token]! - logSum,
       topLogprobs: mostLikely(logits, logSum, this.#options.topLogprobs ?? 0),
     });
-    if (this.#generated >= this.#maxTokens) this.end('length');
+    if (this.#sampler.ended) this.end('stop');
+    else if (this.#generated >= this.#maxTokens) this.end('length');
     else if (this.tokens.length > this.#contextTokens) this.end('context');
   }
 
@@ -110,6 +157,8 @@ export class GenerationTask implements Task {
         queueMs: (this.#admittedAt ?? now) - this.#queuedAt,
         prefillMs: this.#begunAt === null ? 0 : (this.#firstAt ?? now) - this.#begunAt,
         decodeMs: this.#firstAt === null ? 0 : this.#lastAt - this.#firstAt,
+        draftedTokens: this.#drafted,
+        acceptedTokens: this.#accepted,
       },
     });
   }
@@ -123,12 +172,16 @@ export class GenerationTask implements Task {
 /** Logits at given positions of given tokens, handed to a sink. */
 export class RowsTask implements Task {
   readonly tokens: readonly number[];
+  readonly salt: string;
+  readonly key: string;
   ended = false;
   readonly #rows: readonly number[];
   readonly #sink: RowSink;
 
   /** @param rows ascending, at least one */
-  constructor(tokens: readonly number[], rows: readonly number[], sink: RowSink) {
+  constructor(tokens: readonly number[], rows: readonly number[], options: RowsOptions, sink: RowSink) {
+    this.salt = saltKey(options);
+    this.key = options.fairnessKey ?? '';
     this.tokens = tokens.slice(0, rows[rows.length - 1]! + 1);
     this.#rows = rows;
     this.#sink = sink;
@@ -136,6 +189,10 @@ export class RowsTask implements Task {
 
   get firstRow(): number {
     return this.#rows[0]!;
+  }
+
+  draft(): readonly number[] {
+    return [];
   }
 
   get ready(): boolean {

@@ -1,5 +1,6 @@
 // Tokens in, tokens out: what an engine promises. The engine never sees text.
 import type { Llama4Config } from '../model/llama4.ts';
+import type { TokenBytes } from './token-trie.ts';
 
 export interface EngineOptions {
   /** Default 'native' where there are kernels for this processor, else 'wasm'. 'reference' is scalar TypeScript: exact and slow. */
@@ -10,8 +11,24 @@ export interface EngineOptions {
   readonly contextTokens?: number;
   /** Sequences computed at once; further ones wait. Default 4. */
   readonly maxSequences?: number;
+  /** Requests that may wait; further ones are refused with QueueFull. Default 256. */
+  readonly maxWaiting?: number;
+  /**
+   * Bytes of keys and values, of running and of finished requests together, above which finished ones are forgotten, the least
+   * recently used first. Default: what `maxSequences` full contexts take. 0 keeps none.
+   */
+  readonly cacheBytes?: number;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
   readonly maxBatch?: number;
+  /**
+   * About how long a forward pass may take, ms: prompts are cut into pieces by the speed measured so far, for aborts and new requests
+   * are heard between passes. Infinity: pieces of maxBatch tokens. Default 250.
+   */
+  readonly passMs?: number;
+  /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
+  readonly maxRestarts?: number;
+  /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */
+  readonly tokenBytes?: TokenBytes;
   /** Bytes of weights loaded so far, while opening. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;
@@ -32,6 +49,8 @@ export interface SamplingOptions {
   readonly presencePenalty?: number;
   /** Subtract times its count in the window. Default 0. */
   readonly frequencyPenalty?: number;
+  /** Added to the logits of these tokens, −100 … 100 each; the whole at most 1024 tokens. Default: none. */
+  readonly logitBias?: ReadonlyMap<number, number>;
   /** Tokens the penalties look back on; default 64, counts prompt and answer. */
   readonly repetitionWindow?: number;
   /** A request owns its random generator; the same seed gives the same tokens whatever runs beside it. Default: random. */
@@ -43,10 +62,29 @@ export interface GenerateOptions extends SamplingOptions {
   readonly maxTokens?: number;
   /** The token that ends the generation is not yielded. */
   readonly stopTokens?: Iterable<number>;
+  /**
+   * GBNF: only tokens whose bytes can follow in a text of this grammar are said, and an end only where the text may end. The
+   * generation ends by itself where nothing can follow. Needs an engine with `tokenBytes`.
+   */
+  readonly grammar?: string;
+  /**
+   * Prompt-lookup decoding: guess up to so many next tokens from the request's own (true: 16; 0 and false: off, the default) and
+   * verify them in one pass. The tokens are the same as without, whatever the options; only the time is not.
+   */
+  readonly promptLookup?: boolean | number;
   /** Also give the n most likely tokens of each step, 0 … 20. Default 0. */
   readonly topLogprobs?: number;
+  /** The generation ends with 'deadline' so many ms after it was asked for, waiting included, at the next end of a pass. */
+  readonly timeoutMs?: number;
+  /** Prompts are found in the cache only where they were computed under the same salt: one a tenant keeps tenants apart. Default ''. */
+  readonly cacheSalt?: string;
+  /** Whose request it is: keys get equal shares of the engine, whatever each of them asks for. Default ''. */
+  readonly fairnessKey?: string;
   readonly signal?: AbortSignal;
 }
+
+/** Options of requests that want log-probabilities: see GenerateOptions. */
+export type RowsOptions = Pick<GenerateOptions, 'cacheSalt' | 'fairnessKey' | 'signal'>;
 
 export interface TokenEvent {
   readonly token: number;
@@ -55,8 +93,8 @@ export interface TokenEvent {
   readonly topLogprobs: readonly { readonly token: number; readonly logprob: number }[];
 }
 
-/** 'context' = the context is full. */
-export type FinishReason = 'stop' | 'length' | 'context' | 'abort';
+/** 'context' = the context is full. 'deadline' = `timeoutMs` has passed. */
+export type FinishReason = 'stop' | 'length' | 'context' | 'deadline' | 'abort';
 
 export interface GenerationEnd {
   readonly reason: FinishReason;
@@ -74,6 +112,9 @@ export interface GenerationStats {
   readonly prefillMs: number;
   /** All tokens after the first, ms. */
   readonly decodeMs: number;
+  /** Tokens guessed by prompt lookup, and those that came true: each saved a pass. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
 }
 
 export interface ModelInfo {
@@ -99,16 +140,48 @@ export interface EngineStats {
   readonly prefillMs: number;
   readonly decodeTokens: number;
   readonly decodeMs: number;
+  /** Of prompt lookup: tokens guessed, and those of them that came true. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
   readonly weightBytesRead: number;
   readonly multiplyAdds: number;
   readonly memoryBytes: number;
   readonly cacheBytes: number;
+  /** Forward passes. */
+  readonly passes: number;
+  /** Prompt tokens of requests that got a place, those of them found in the cache, and the requests that found some. */
+  readonly promptTokens: number;
+  readonly reusedTokens: number;
+  readonly reusedPrompts: number;
+  /** Finished sequences whose keys and values are kept. */
+  readonly keptSequences: number;
   readonly running: number;
   readonly waiting: number;
 }
 
+/**
+ * 'failed': nothing is computed; what was under way is told so. An engine in a thread goes on to 'restarting' and 'ready', and stays
+ * 'failed' when that does not help. 'draining': what is there is finished and nothing more is taken.
+ */
+export type EngineState = 'ready' | 'failed' | 'restarting' | 'draining' | 'closed';
+
+/** @param error why, of 'failed' */
+export type StateListener = (state: EngineState, error?: Error) => void;
+
+/** What a file of the cache holds, or gave. */
+export interface SavedCache {
+  readonly sequences: number;
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
 export interface Engine extends AsyncDisposable {
   readonly info: ModelInfo;
+  readonly state: EngineState;
+  /** Calls back at every change of state. @returns what ends that */
+  onState(listener: StateListener): () => void;
+  /** Refuses further requests with EngineDraining; resolves when those under way have ended. */
+  drain(): Promise<void>;
   /** Yields tokens as they are computed; the generator's return value says why it ended. Leaving the loop aborts. */
   generate(prompt: readonly number[], options?: GenerateOptions): AsyncGenerator<TokenEvent, GenerationEnd>;
   /**
@@ -117,10 +190,19 @@ export interface Engine extends AsyncDisposable {
    */
   logprobs(
     tokens: readonly number[],
-    options?: { rows?: readonly number[]; signal?: AbortSignal },
+    options?: { rows?: readonly number[] } & RowsOptions,
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void>;
   /** Sum over the tokens of ln p(token | its prefix), one number per token from the second on; nothing of vocab size is kept. */
-  score(tokens: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>;
+  score(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array>;
+  /**
+   * Writes the kept keys and values of finished requests to a file that only its owner may read: what prompts were can be worked
+   * out from it.
+   */
+  saveCache(path: string): Promise<SavedCache>;
+  /**
+   * Reads what `saveCache` wrote, as far as there is room. @throws CacheFileError when the file is damaged, or of another model or backend.
+   */
+  restoreCache(path: string): Promise<SavedCache>;
   stats(): Promise<EngineStats>;
 }
 

@@ -27,7 +27,7 @@ function serve(port: MessagePort, engine: Engine): void {
     }
   };
 
-  const logprobs = async ({ id, tokens, rows }: ToWorker & { type: 'logprobs' }, request: Request) => {
+  const logprobs = async ({ id, tokens, rows, options }: ToWorker & { type: 'logprobs' }, request: Request) => {
     const { signal } = request.controller;
     const fitting = Math.floor(ROWS_AHEAD_BYTES / (engine.info.config.vocab * 4));
     const ahead = Math.max(1, Math.min(ROWS_AHEAD, fitting));
@@ -38,7 +38,7 @@ function serve(port: MessagePort, engine: Engine): void {
       wake();
     };
     signal.addEventListener('abort', () => wake());
-    for await (const { row, logprobs } of engine.logprobs(tokens, { rows, signal })) {
+    for await (const { row, logprobs } of engine.logprobs(tokens, { ...options, rows, signal })) {
       const numbers = logprobs as Float32Array<ArrayBuffer>;
       send({ type: 'row', id, row, logprobs: numbers }, [numbers.buffer]);
       unread++;
@@ -53,7 +53,8 @@ function serve(port: MessagePort, engine: Engine): void {
     const { signal } = request.controller;
     if (message.type === 'generate') return generate(message, signal);
     if (message.type === 'logprobs') return logprobs(message, request);
-    if (message.type === 'score') return engine.score(message.tokens, { signal });
+    if (message.type === 'score') return engine.score(message.tokens, { ...message.options, signal });
+    if (message.type === 'saveCache' || message.type === 'restoreCache') return engine[message.type](message.path);
     return engine.stats();
   };
 
@@ -92,6 +93,10 @@ async function open(port: MessagePort, { path, options }: Opening): Promise<void
       onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
     });
     serve(port, engine);
+    engine.onState((state, error) => {
+      // Requests under way are told first: their answers take a few turns of promises.
+      if (state === 'failed') setImmediate(() => send({ type: 'broken', error: toWire(error) }));
+    });
     send({ type: 'opened', info: engine.info });
   } catch (error) {
     send({ type: 'not-opened', error: toWire(error) });

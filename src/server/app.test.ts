@@ -216,6 +216,26 @@ describe('chat completions', () => {
     expect(streamed).toEqual(content);
   });
 
+  test('n answers, each with its own seed, in one request; the prompt counts once', async () => {
+    const { client, opened } = await serve({ reply: () => 'Hi.' });
+    const request = { model: 'tiny', messages: user('x'), n: 3, seed: 5, logit_bias: { '65': -100 } };
+    const { choices, usage } = await client.chat.completions.create(request);
+    expect(choices.map(({ index, message }) => [index, message.content])).toEqual([0, 1, 2].map(i => [i, 'Hi.']));
+    const one = await client.chat.completions.create({ ...request, n: 1 });
+    expect(usage).toMatchObject({ prompt_tokens: one.usage!.prompt_tokens, completion_tokens: 9 });
+    expect(opened[0]!.calls.map(({ options }) => options.seed)).toEqual([5, 6, 7, 5]);
+    expect(opened[0]!.calls[0]!.options.logitBias).toEqual(new Map([[65, -100]]));
+    const streamed = ['', '', ''];
+    const ends = [];
+    for await (const { choices } of await client.chat.completions.create({ ...request, stream: true }))
+      for (const { index, delta, finish_reason } of choices) {
+        streamed[index] += delta.content ?? '';
+        if (finish_reason) ends.push(index);
+      }
+    expect(streamed).toEqual(['Hi.', 'Hi.', 'Hi.']);
+    expect(ends.sort()).toEqual([0, 1, 2]);
+  });
+
   test('requests run side by side', async () => {
     const { client, opened } = await serve({ reply: messages => messages[0]!.content, delayMs: 3 });
     const texts = Array.from({ length: 8 }, (_, i) => `answer number ${i}`);
@@ -235,6 +255,18 @@ describe('chat completions', () => {
     expect(answers.map(answer => answer.choices[0]!.message.content)).toEqual(['Hello.', 'Hello.', 'Hello.']);
     expect(opened.slice(0, -1).every(chat => chat.isClosed)).toBe(true);
     expect(opened.at(-1)!.isClosed).toBe(false);
+  });
+});
+
+describe('completions', () => {
+  test('several of several prompts come in order, and prompts count once', async () => {
+    const { client } = await serve({ reply: messages => messages[0]!.content.slice(-1).repeat(2) });
+    const request = { model: 'tiny', prompt: ['a', 'b'], n: 2 };
+    const { choices, usage } = await client.completions.create(request);
+    expect(choices.map(({ index, text }) => [index, text])).toEqual(
+      ['aa', 'aa', 'bb', 'bb'].map((text, index) => [index, text]),
+    );
+    expect(usage).toMatchObject({ prompt_tokens: 4, completion_tokens: 8 });
   });
 });
 

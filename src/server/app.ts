@@ -2,17 +2,32 @@
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { cors } from 'hono/cors';
+import type { DestinationStream } from 'pino';
+import { z } from 'zod';
 import { type AccessOptions, createAccessCheck } from './access.ts';
-import { checkConversation, completeChat, streamChat } from './chat-completions.ts';
-import { complete, preparePrompts, streamCompletion } from './completions.ts';
-import { ApiError, asApiError } from './errors.ts';
+import { createAnswering } from './answering.ts';
+import { readJson } from './body.ts';
+import { chatCompletions } from './chat-completions.ts';
+import { completions } from './completions.ts';
+import { dialectOf } from './dialect.ts';
+import type { Endpoint } from './endpoint.ts';
+import { ApiError, asApiError, stopping } from './errors.ts';
+import { createExchange, type Exchange, type Observer, tokensOf } from './exchange.ts';
+import { modelField } from './generation-fields.ts';
+import { createKeyCheck, type KeyEntry } from './keys.ts';
+import { countMessageTokens, messages } from './messages.ts';
+import { createMetrics } from './metrics.ts';
 import { healthOf, wireModel } from './model-routes.ts';
-import type { Lease, Models } from './models.ts';
+import type { Models } from './models.ts';
+import { openApiDocument, type PlainRoute } from './openapi.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
-import { wrongValue } from './parameters.ts';
-import { createRequestScopes, type RequestScope } from './request-scope.ts';
-import { parseChatRequest, parseCompletionRequest } from './requests.ts';
-import { eventStream } from './sse.ts';
+import { parse } from './parameters.ts';
+import { createRateLimits } from './rate-limits.ts';
+import { createRequestLog } from './request-log.ts';
+import { createRequestScopes } from './request-scope.ts';
+import { responses } from './responses.ts';
+import { detokenize, tokenize } from './tokenize.ts';
+import { createTracing } from './tracing.ts';
 
 export interface AppOptions extends AccessOptions {
   readonly models: Models;
@@ -22,11 +37,59 @@ export interface AppOptions extends AccessOptions {
   readonly healthTimeoutMs?: number;
   /** Folder of the built page, ending with a slash. Default: dist/web. */
   readonly pageFolder?: URL;
+  /** Aborted when the server is about to stop: running answers go on, and new requests are refused. */
+  readonly draining?: AbortSignal;
   /** Aborted when the server stops: running answers end with an error. */
   readonly stopping?: AbortSignal;
+  /** Who may use the API. Default: everyone who may reach the server. */
+  readonly keys?: readonly KeyEntry[];
+  /** Where a line a request is written, as JSON, without what was said. Default: nowhere. */
+  readonly log?: DestinationStream;
+  /** Measure the process itself too, for /metrics. Default false. */
+  readonly processMetrics?: boolean;
   /** Told of every error that is the server's own fault (5xx), for a log. */
   readonly onError?: (error: unknown, request: { readonly method: string; readonly path: string }) => void;
 }
+
+/** What models answer. */
+const ENDPOINTS: readonly Endpoint[] = [
+  chatCompletions,
+  completions,
+  responses,
+  messages,
+  countMessageTokens,
+  tokenize,
+  detokenize,
+];
+
+const loadSchema = z.strictObject({ model: modelField });
+
+const ROUTES: readonly PlainRoute[] = [
+  { method: 'get', path: '/v1/models', summary: 'Lists the models of the library.' },
+  { method: 'get', path: '/v1/models/{id}', summary: 'One model, its state and its facts.' },
+  {
+    method: 'post',
+    path: '/v1/models/load',
+    summary: 'Begins to load a model and answers at once.',
+    schema: loadSchema,
+  },
+  { method: 'get', path: '/health', summary: 'Whether an engine answers: 200, or 503.' },
+  { method: 'get', path: '/openapi.json', summary: 'This document.' },
+  { method: 'get', path: '/metrics', summary: "The server's measurements, for Prometheus.", type: 'text/plain' },
+];
+
+/** What wants a key, where there are keys: all but the page and /health. */
+const isApi = (path: string): boolean =>
+  path.startsWith('/v1/') || ['/tokenize', '/detokenize', '/metrics', '/openapi.json'].includes(path);
+
+interface Context {
+  Variables: { exchange: Exchange };
+}
+
+const tokensSpent = (exchange: Exchange): number => {
+  const { prompt, answer } = tokensOf(exchange);
+  return prompt + answer;
+};
 
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
@@ -36,25 +99,54 @@ const SECURITY_HEADERS = {
 };
 
 /** The API and the page over a registry of models. Pure request to response: no socket is opened. */
-export function createApp(options: AppOptions): Hono {
+export function createApp(options: AppOptions): Hono<Context> {
   const { models, maxBodyBytes = 4 * 1024 * 1024, healthTimeoutMs = 10_000, pageFolder = BUILT_PAGE } = options;
   const allow = createAccessCheck(options);
-  const openScope = createRequestScopes(options.stopping);
   const created = Math.floor(Date.now() / 1000);
-  const app = new Hono();
+  const app = new Hono<Context>();
 
-  const report = (error: unknown, method: string, path: string): ApiError => {
+  const checkKey = createKeyCheck(options.keys ?? []);
+  const limits = createRateLimits();
+  const metrics = createMetrics(models, { process: options.processMetrics });
+  const observers: readonly Observer[] = [
+    metrics,
+    createTracing(),
+    { end: exchange => limits.spend(exchange.key, tokensSpent(exchange)) },
+    ...(options.log ? [createRequestLog(options.log)] : []),
+  ];
+  const end = (exchange: Exchange) => {
+    for (const observer of observers) observer.end?.(exchange);
+  };
+
+  const report = (error: unknown, exchange: Exchange): ApiError => {
     const shown = asApiError(error);
-    if (shown.status >= 500) options.onError?.(error, { method, path });
+    exchange.errorCode = shown.code;
+    if (shown.status >= 500) {
+      exchange.cause = error;
+      options.onError?.(error, { method: exchange.method, path: exchange.route });
+    }
     return shown;
   };
-  app.onError((error, c) => report(error, c.req.method, c.req.path).toResponse());
+  app.onError((error, c) => {
+    const shown = report(error, c.get('exchange'));
+    return shown.toResponse(dialectOf(c.req.path).error(shown));
+  });
 
+  app.use(async (c, next) => {
+    const exchange = createExchange(c.req.raw);
+    c.set('exchange', exchange);
+    for (const observer of observers) observer.begin?.(exchange);
+    await next();
+    c.res.headers.set('x-request-id', exchange.id);
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.res.headers.set(name, value);
+    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
+    if (exchange.open) return;
+    exchange.status = c.res.status;
+    end(exchange);
+  });
   app.use(async (c, next) => {
     allow(c.req.header('host') ?? new URL(c.req.url).host, c.req.header('origin'));
     await next();
-    for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.res.headers.set(name, value);
-    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
   });
   if (options.allowedOrigins?.length) app.use('/v1/*', cors({ origin: [...options.allowedOrigins] }));
   app.use(
@@ -70,65 +162,31 @@ export function createApp(options: AppOptions): Hono {
     }),
   );
 
-  /** Answers with a model; whoever goes away, the lease and the scope end exactly once. */
-  async function answer(
-    request: { readonly model: string; readonly stream: boolean },
-    raw: Request,
-    respond: (lease: Lease, scope: RequestScope) => AsyncGenerator<unknown, void> | Promise<unknown>,
-  ): Promise<Response> {
-    const scope = openScope(raw.signal);
-    const { pathname } = new URL(raw.url);
-    let lease: Lease | null = null;
-    const end = () => {
-      scope.end();
-      lease?.[Symbol.dispose]();
-    };
-    const fail = (error: unknown): ApiError => {
-      const cause = scope.signal.aborted ? gone(scope.signal) : error;
-      if (!(cause instanceof ApiError)) void models.examine(request.model);
-      return report(cause, raw.method, pathname);
-    };
-    try {
-      lease = await models.acquire(request.model, scope.signal);
-      const body = respond(lease, scope);
-      if (Symbol.asyncIterator in body)
-        return eventStream(body, { abort: () => scope.abort(), end, toWire: error => fail(error).toWire() });
-      const response = Response.json(await body);
-      end();
+  app.use(async (c, next) => {
+    if (isApi(c.req.path)) c.get('exchange').key = checkKey(c.req.raw.headers);
+    await next();
+  });
+
+  const openScope = createRequestScopes(options.stopping);
+  const answer = createAnswering({ models, observers, openScope, report, end });
+  for (const endpoint of ENDPOINTS)
+    app.post(endpoint.path, async c => {
+      const exchange = c.get('exchange');
+      exchange.route = endpoint.path;
+      if (options.draining?.aborted) throw stopping();
+      const left = limits.admit(exchange.key);
+      const request = endpoint.parse(await readJson(c.req.raw));
+      const response = await answer(endpoint, request, c.req.raw.signal, exchange);
+      for (const [name, value] of Object.entries(left)) response.headers.set(name, value);
       return response;
-    } catch (error) {
-      const failure = fail(error);
-      end();
-      return failure.toResponse();
-    }
-  }
-
-  app.post('/v1/chat/completions', async c => {
-    const request = parseChatRequest(await readJson(c.req.raw));
-    return answer(request, c.req.raw, ({ chat }, { signal }) => {
-      checkConversation(chat, request);
-      return request.stream ? streamChat(chat, request, signal) : completeChat(chat, request, signal);
     });
-  });
-
-  app.post('/v1/completions', async c => {
-    const request = parseCompletionRequest(await readJson(c.req.raw));
-    return answer(request, c.req.raw, ({ chat }, { signal }) => {
-      const prompts = preparePrompts(chat, request);
-      return request.stream
-        ? streamCompletion(chat, request, prompts, signal)
-        : complete(chat, request, prompts, signal);
-    });
-  });
 
   app.get('/v1/models', async c =>
     c.json({ object: 'list', data: (await models.list()).map(model => wireModel(model, created)) }),
   );
 
   app.post('/v1/models/load', async c => {
-    const body = await readJson(c.req.raw);
-    const id = (body as { model?: unknown } | null)?.model;
-    if (typeof id !== 'string') throw wrongValue('model', id, "the id of a model that '/v1/models' lists");
+    const { model: id } = parse(loadSchema, await readJson(c.req.raw));
     await models.preload(id);
     return c.json(wireModel(await models.find(id), created), 202);
   });
@@ -137,8 +195,14 @@ export function createApp(options: AppOptions): Hono {
 
   app.get('/health', async c => {
     const health = await healthOf(models, healthTimeoutMs);
+    if (options.draining?.aborted) return c.json({ ...health, status: 'unavailable' }, 503);
     return c.json(health, health.status === 'ok' ? 200 : 503);
   });
+
+  const document = openApiDocument(ENDPOINTS, ROUTES);
+  app.get('/openapi.json', c => c.json(document));
+
+  app.get('/metrics', async c => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }));
 
   app.get('*', async (c, next) =>
     c.req.path.startsWith('/v1/') ? next() : ((await pageFile(c.req.path, pageFolder)) ?? next()),
@@ -151,38 +215,12 @@ export function createApp(options: AppOptions): Hono {
     const shown = path.length > 100 ? `${path.slice(0, 100)}…` : path;
     if (same.length > 0) {
       const methods = same.map(route => route.method).join(', ');
-      return new ApiError(405, 'method_not_allowed', `${shown} takes ${methods}; got ${method}.`, {
+      throw new ApiError(405, 'method_not_allowed', `${shown} takes ${methods}; got ${method}.`, {
         headers: { allow: methods },
-      }).toResponse();
+      });
     }
     const known = routes.map(route => `${route.method} ${route.path.replace('{.+}', '')}`).join(', ');
-    return new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`).toResponse();
+    throw new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`);
   });
   return app;
-}
-
-/** What ended a request from outside: the client left (nobody will read this), or the server stops. */
-function gone(signal: AbortSignal): ApiError {
-  if (signal.reason instanceof ApiError) return signal.reason;
-  return new ApiError(400, 'request_aborted', 'The client ended the request before it was answered.');
-}
-
-async function readJson(request: Request): Promise<unknown> {
-  const type = request.headers.get('content-type') ?? '';
-  if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(type))
-    throw new ApiError(
-      415,
-      'unsupported_media_type',
-      `The content type must be application/json; got ${type ? JSON.stringify(type.slice(0, 100)) : 'none'}. Send the header 'content-type: application/json'.`,
-    );
-  const text = await request.text().catch((error: Error) => {
-    throw new ApiError(400, 'incomplete_body', `The body could not be read to its end: ${error.message}`, {
-      cause: error,
-    });
-  });
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new ApiError(400, 'invalid_json', `The body is not JSON: ${(error as Error).message}.`, { cause: error });
-  }
 }

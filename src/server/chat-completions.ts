@@ -1,81 +1,81 @@
 // POST /v1/chat/completions: a conversation in, the assistant's next message out, whole or streamed.
 import type { ChatModel } from '../engine/chat-types.ts';
 import type { GenerationStats, TokenEvent } from '../engine/types.ts';
-import { ApiError } from './errors.ts';
+import { converse, newId } from './answers.ts';
+import { type ChatRequest, chatSchema, parseChatRequest } from './chat-request.ts';
+import { checkConversation } from './conversation.ts';
+import { openai } from './dialect.ts';
+import { endpoint } from './endpoint.ts';
 import { chatLogprobs } from './logprobs.ts';
-import type { ChatRequest } from './requests.ts';
-import { finishReasonOf, timingsOf, usageOf } from './usage.ts';
-import type { WireChatChunk, WireChatCompletion, WireFinishReason } from './wire.ts';
+import { finishReasonOf, timingsOf, totalOf, usageOf } from './usage.ts';
+import type { WireChatChunk, WireChatCompletion, WireFinishReason, WireToolCall } from './wire.ts';
 
-const envelope = () => ({ id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000) });
+export const chatCompletions = endpoint<ChatRequest>({
+  path: '/v1/chat/completions',
+  summary: 'Answers a conversation.',
+  dialect: openai,
+  schema: chatSchema,
+  parse: parseChatRequest,
+  answer(chat, request, signal) {
+    checkConversation(chat, request);
+    return request.stream ? streamChat(chat, request, signal) : completeChat(chat, request, signal);
+  },
+});
 
-/**
- * Refuses what the model cannot take before anything is computed.
- * @throws ApiError 400: the chat template refuses the conversation, or it fills the context.
- */
-export function checkConversation(chat: ChatModel, { messages }: ChatRequest): void {
-  let tokens: number;
-  try {
-    tokens = chat.format.encode(messages).length;
-  } catch (error) {
-    throw new ApiError(
-      400,
-      'invalid_value',
-      `The model's chat format (${chat.format.name}) cannot write 'messages': ${error instanceof Error ? error.message : error}`,
-      { param: 'messages', cause: error },
-    );
-  }
-  checkRoom(chat, tokens, 'messages');
-}
+const envelope = () => ({ id: newId('chatcmpl-'), created: Math.floor(Date.now() / 1000) });
 
-/** @throws ApiError 400 if `tokens` leave no room for an answer. */
-export function checkRoom(chat: ChatModel, tokens: number, param: string, answer = 1): void {
-  const { contextTokens } = chat.engine.info;
-  if (tokens + answer <= contextTokens) return;
-  throw new ApiError(
-    400,
-    'context_length_exceeded',
-    `The context holds ${contextTokens} tokens, and '${param}' has ${tokens}. Shorten it, or serve the model with a longer context.`,
-    { param },
-  );
-}
+const newCall = (name: string): WireToolCall => ({
+  id: newId('call_'),
+  type: 'function',
+  function: { name, arguments: '' },
+});
 
-/** The whole answer in one object. */
-export async function completeChat(
-  chat: ChatModel,
-  request: ChatRequest,
-  signal: AbortSignal,
-): Promise<WireChatCompletion> {
-  let content = '';
-  const tokens: TokenEvent[] = [];
-  for await (const event of chat.chat(request.messages, { ...request.options, signal })) {
+/** The whole answers in one object. */
+async function completeChat(chat: ChatModel, request: ChatRequest, signal: AbortSignal): Promise<WireChatCompletion> {
+  const answers = Array.from({ length: request.answers }, () => ({
+    content: '',
+    calls: [] as { -readonly [key in keyof WireToolCall]: WireToolCall[key] }[],
+    tokens: [] as TokenEvent[],
+    finish: 'stop' as WireFinishReason,
+  }));
+  const stats: GenerationStats[] = [];
+  for await (const { index, event } of converse(chat, request, request.answers, signal)) {
+    const answer = answers[index]!;
     if (event.type === 'text') {
-      content += event.text;
-      if (request.logprobs) tokens.push(...event.tokens);
-      continue;
+      answer.content += event.text;
+      if (request.logprobs) answer.tokens.push(...event.tokens);
+    } else if (event.type === 'call-start') answer.calls.push(newCall(event.name));
+    else if (event.type === 'call-arguments') {
+      const call = answer.calls.at(-1)!;
+      call.function = { ...call.function, arguments: call.function.arguments + event.delta };
+    } else if (event.type === 'end') {
+      answer.finish = finishReasonOf(event.reason, answer.calls.length > 0);
+      stats.push(event.stats);
     }
-    if (event.reason === 'abort') throw signal.reason;
-    return {
-      ...envelope(),
-      object: 'chat.completion',
-      model: request.model,
-      choices: [
-        {
-          index: 0,
-          message: { role: 'assistant', content, refusal: null },
-          logprobs: request.logprobs ? chatLogprobs(chat.tokenizer, tokens) : null,
-          finish_reason: finishReasonOf(event.reason),
-        },
-      ],
-      usage: usageOf(event.stats),
-      timings: timingsOf(event.stats),
-    };
   }
-  throw new Error('the answer ended without saying why');
+  const total = totalOf(stats);
+  return {
+    ...envelope(),
+    object: 'chat.completion',
+    model: request.model,
+    choices: answers.map(({ content, calls, tokens, finish }, index) => ({
+      index,
+      message: {
+        role: 'assistant',
+        content: content === '' && calls.length > 0 ? null : content,
+        refusal: null,
+        ...(calls.length > 0 && { tool_calls: calls }),
+      },
+      logprobs: request.logprobs ? chatLogprobs(chat.tokenizer, tokens) : null,
+      finish_reason: finish,
+    })),
+    usage: usageOf(total, request.answers),
+    timings: timingsOf(total, request.answers),
+  };
 }
 
-/** The answer in pieces: the role, texts, the finish reason with timings, and usage if asked for. */
-export async function* streamChat(
+/** The answers in pieces: the role, texts, the finish reason with timings, and usage if asked for. */
+async function* streamChat(
   chat: ChatModel,
   request: ChatRequest,
   signal: AbortSignal,
@@ -83,33 +83,33 @@ export async function* streamChat(
   const base = { ...envelope(), object: 'chat.completion.chunk', model: request.model } as const;
   const usage = request.includeUsage ? { usage: null } : {};
   const chunk = (
+    index: number,
     delta: WireChatChunk['choices'][number]['delta'],
     tokens: readonly TokenEvent[] | null,
-    finish: WireFinishReason | null = null,
-  ): WireChatChunk => ({
-    ...base,
-    choices: [
-      {
-        index: 0,
-        delta,
-        logprobs: request.logprobs && tokens ? chatLogprobs(chat.tokenizer, tokens) : null,
-        finish_reason: finish,
-      },
-    ],
-    ...usage,
-  });
+    finish_reason: WireFinishReason | null = null,
+  ): WireChatChunk => {
+    const logprobs = request.logprobs && tokens ? chatLogprobs(chat.tokenizer, tokens) : null;
+    return { ...base, choices: [{ index, delta, logprobs, finish_reason }], ...usage };
+  };
 
-  yield chunk({ role: 'assistant', content: '' }, null);
-  let stats: GenerationStats | null = null;
-  for await (const event of chat.chat(request.messages, { ...request.options, signal })) {
-    if (event.type === 'text') {
-      yield chunk({ content: event.text }, event.tokens);
-      continue;
+  const stats: GenerationStats[] = [];
+  const calls = new Array<number>(request.answers).fill(0);
+  const begun = new Set<number>();
+  for await (const { index, event } of converse(chat, request, request.answers, signal)) {
+    if (!begun.has(index)) {
+      begun.add(index);
+      yield chunk(index, { role: 'assistant', content: '' }, null);
     }
-    if (event.reason === 'abort') throw signal.reason;
-    stats = event.stats;
-    yield { ...chunk({}, null, finishReasonOf(event.reason)), timings: timingsOf(stats) };
+    if (event.type === 'text') yield chunk(index, { content: event.text }, event.tokens);
+    else if (event.type === 'call-start')
+      yield chunk(index, { tool_calls: [{ index: calls[index]!++, ...newCall(event.name) }] }, null);
+    else if (event.type === 'call-arguments')
+      yield chunk(index, { tool_calls: [{ index: calls[index]! - 1, function: { arguments: event.delta } }] }, null);
+    else if (event.type === 'end') {
+      stats.push(event.stats);
+      const finish = finishReasonOf(event.reason, calls[index]! > 0);
+      yield { ...chunk(index, {}, null, finish), timings: timingsOf(event.stats) };
+    }
   }
-  if (!stats) throw new Error('the answer ended without saying why');
-  if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(stats) };
+  if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(totalOf(stats), request.answers) };
 }

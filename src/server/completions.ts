@@ -1,19 +1,18 @@
 // POST /v1/completions: texts or tokens in, their continuations out; with `echo` and `logprobs` the prompt's own probabilities.
 import type { ChatModel } from '../engine/chat-types.ts';
 import type { FinishReason, GenerationStats } from '../engine/types.ts';
-import { checkRoom } from './chat-completions.ts';
+import { nthSeed, sideBySide, untilEnd } from './answers.ts';
+import { type CompletionRequest, completionSchema, parseCompletionRequest } from './completion-request.ts';
+import { checkBiases, checkRoom } from './conversation.ts';
+import { openai } from './dialect.ts';
+import { endpoint } from './endpoint.ts';
 import { completionLogprobsWriter, largest, type ScoredToken } from './logprobs.ts';
-import { inParallel } from './parallel.ts';
 import { wrongValue } from './parameters.ts';
-import type { CompletionRequest } from './requests.ts';
 import { finishReasonOf, timingsOf, totalOf, usageOf } from './usage.ts';
 import type { WireCompletion, WireCompletionLogprobs } from './wire.ts';
 
-/** Prompts of one request that are computed at once; the engine batches them. */
-const PARALLEL_PROMPTS = 4;
-
 /** A prompt as the model will see it. */
-export interface Prompt {
+interface Prompt {
   readonly param: string;
   readonly tokens: readonly number[];
   /** Of `tokens`, how many were put in front (BOS) and are not echoed. */
@@ -26,8 +25,9 @@ export interface Prompt {
  * Tokens of every prompt, checked before anything is computed.
  * @throws ApiError 400: an id past the vocabulary, nothing to continue, or no room in the context.
  */
-export function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
+function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
   const { tokenizer } = chat;
+  checkBiases(chat, request.options);
   const vocab = Math.min(tokenizer.vocabSize, chat.engine.info.config.vocab);
   return request.prompts.map((prompt, index) => {
     const param = request.prompts.length === 1 ? 'prompt' : `prompt[${index}]`;
@@ -68,15 +68,15 @@ async function* continuePrompt(
     yield { index, text, logprobs: write(scored), end: null };
   }
   if (request.options.maxTokens === 0) {
-    const stats = { cachedTokens: 0, generatedTokens: 0, queueMs: 0, decodeMs: 0 };
+    const nothing = { cachedTokens: 0, generatedTokens: 0, draftedTokens: 0, acceptedTokens: 0 };
+    const stats = { ...nothing, queueMs: 0, decodeMs: 0 };
     const end = { reason: 'length', stats: { ...stats, promptTokens: tokens.length, prefillMs: promptMs } } as const;
     yield { index, text: '', logprobs: request.echo ? null : write([]), end };
     return;
   }
-  for await (const event of chat.complete(tokens, { ...request.options, signal })) {
+  for await (const event of untilEnd(chat.complete(tokens, { ...request.options, signal }), signal)) {
     if (event.type === 'text') yield { index, text: event.text, logprobs: write(event.tokens), end: null };
-    else if (event.reason === 'abort') throw signal.reason;
-    else yield { index, text: '', logprobs: null, end: event };
+    else if (event.type === 'end') yield { index, text: '', logprobs: null, end: event };
   }
 }
 
@@ -105,13 +105,13 @@ async function scorePrompt(
 }
 
 function piecesOf(chat: ChatModel, request: CompletionRequest, prompts: readonly Prompt[], signal: AbortSignal) {
-  const failing = new AbortController(); // one that fails ends the others, and is not mistaken for a client that left
-  const either = AbortSignal.any([signal, failing.signal]);
-  return inParallel(
-    prompts.map((prompt, index) => () => continuePrompt(chat, request, prompt, index, either)),
-    PARALLEL_PROMPTS,
-    () => failing.abort(),
+  const sources = prompts.flatMap((prompt, at) =>
+    Array.from({ length: request.answers }, (_, nth) => (signal: AbortSignal) => {
+      const options = { ...request.options, seed: nthSeed(request.options.seed, nth) };
+      return continuePrompt(chat, { ...request, options }, prompt, at * request.answers + nth, signal);
+    }),
   );
+  return sideBySide(sources, signal);
 }
 
 const envelope = (model: string) => ({
@@ -122,13 +122,13 @@ const envelope = (model: string) => ({
 });
 
 /** All completions in one object; if one of several fails, the others are stopped. */
-export async function complete(
+async function complete(
   chat: ChatModel,
   request: CompletionRequest,
   prompts: readonly Prompt[],
   signal: AbortSignal,
 ): Promise<WireCompletion> {
-  const choices = prompts.map((_, index) => ({
+  const choices = Array.from({ length: prompts.length * request.answers }, (_, index) => ({
     index,
     text: '',
     logprobs: request.logprobs === null ? null : emptyLogprobs(request.logprobs),
@@ -143,13 +143,17 @@ export async function complete(
     choice.finish_reason = finishReasonOf(piece.end.reason);
     stats.push(piece.end.stats);
   }
-  if (stats.length < prompts.length) throw new Error('a completion ended without saying why');
   const total = totalOf(stats);
-  return { ...envelope(request.model), choices, usage: usageOf(total), timings: timingsOf(total, prompts.length) };
+  return {
+    ...envelope(request.model),
+    choices,
+    usage: usageOf(total, request.answers),
+    timings: timingsOf(total, choices.length),
+  };
 }
 
 /** The completions in pieces, those of several prompts mixed; each piece's `index` says whose it is. */
-export async function* streamCompletion(
+async function* streamCompletion(
   chat: ChatModel,
   request: CompletionRequest,
   prompts: readonly Prompt[],
@@ -164,8 +168,20 @@ export async function* streamCompletion(
     const timings = end ? { timings: timingsOf(end.stats) } : {};
     yield { ...base, choices: [{ index, text, logprobs, finish_reason }], ...usage, ...timings };
   }
-  if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(totalOf(stats)) };
+  if (request.includeUsage) yield { ...base, choices: [], usage: usageOf(totalOf(stats), request.answers) };
 }
+
+export const completions = endpoint<CompletionRequest>({
+  path: '/v1/completions',
+  summary: 'Continues texts or tokens; with echo and logprobs it scores them.',
+  dialect: openai,
+  schema: completionSchema,
+  parse: parseCompletionRequest,
+  answer(chat, request, signal) {
+    const prompts = preparePrompts(chat, request);
+    return request.stream ? streamCompletion(chat, request, prompts, signal) : complete(chat, request, prompts, signal);
+  },
+});
 
 interface GrowingLogprobs {
   tokens: string[];

@@ -1,6 +1,14 @@
 // A chat model that answers what a test scripts, one byte a token, and records what it was asked; for the server's and page's tests.
 import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
-import type { ChatEvent, Engine, FinishReason, ModelInfo, TokenEvent } from '../engine/types.ts';
+import type {
+  ChatEvent,
+  Engine,
+  EngineState,
+  EngineStats,
+  FinishReason,
+  ModelInfo,
+  TokenEvent,
+} from '../engine/types.ts';
 import type { Message, Tokenizer } from '../tokenizer/tokenizer.ts';
 
 export const BOS = 256;
@@ -22,6 +30,7 @@ export interface FakeChat extends ChatModel {
   readonly counts: { running: number; aborted: number; most: number };
   /** Makes the engine answer nothing any more. */
   die(error: Error): void;
+  setState(state: EngineState): void;
   readonly isClosed: boolean;
 }
 
@@ -63,6 +72,7 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
   const counts = { running: 0, aborted: 0, most: 0 };
   let dead: Error | null = null;
   let isClosed = false;
+  let state: EngineState = 'ready';
 
   async function* answer(promptTokens: number, text: string, options: ChatOptions): AsyncGenerator<ChatEvent, void> {
     const stopAt = (options.stop ?? []).map(stop => text.indexOf(stop)).filter(at => at >= 0);
@@ -77,6 +87,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     try {
       for (const token of tokenizer.encode(whole)) {
         if (dead) throw dead;
+        if (state === 'restarting')
+          throw Object.assign(new Error('try again'), { name: 'EngineRestarting', retryAfterMs: 1500 });
         if (failAfter && generatedTokens === failAfter.tokens) throw failAfter.error;
         if (generatedTokens >= room) {
           reason = 'length';
@@ -101,7 +113,16 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     } finally {
       counts.running--;
     }
-    const stats = { promptTokens, cachedTokens: 0, generatedTokens, queueMs: 0, prefillMs: 10, decodeMs: 20 };
+    const drafts = { draftedTokens: 0, acceptedTokens: 0 };
+    const stats = {
+      promptTokens,
+      cachedTokens: 0,
+      generatedTokens,
+      queueMs: 0,
+      prefillMs: 10,
+      decodeMs: 20,
+      ...drafts,
+    };
     yield { type: 'end', reason, stats };
   }
 
@@ -133,6 +154,13 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
   };
   const engine: Engine = {
     info,
+    get state() {
+      return state;
+    },
+    onState: () => () => {},
+    async drain() {},
+    saveCache: async () => ({ sequences: 0, tokens: 0, bytes: 0 }),
+    restoreCache: async () => ({ sequences: 0, tokens: 0, bytes: 0 }),
     // biome-ignore lint/correctness/useYield: the server generates through the chat model only
     async *generate() {
       throw new Error('not used by the server');
@@ -148,8 +176,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     },
     async stats() {
       if (dead) throw dead;
-      const none = { prefillTokens: 0, prefillMs: 0, decodeTokens: 0, decodeMs: 0, weightBytesRead: 0 };
-      return { ...none, multiplyAdds: 0, memoryBytes: 0, cacheBytes: 0, running: counts.running, waiting: 0 };
+      const figures: Partial<EngineStats> = { cacheBytes: 0, memoryBytes: 0, running: counts.running, waiting: 0 };
+      return figures as EngineStats; // the server looks at no others
     },
     async [Symbol.asyncDispose]() {},
   };
@@ -174,6 +202,9 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     counts,
     die(error) {
       dead = error;
+    },
+    setState(next) {
+      state = next;
     },
     get isClosed() {
       return isClosed;

@@ -21,6 +21,7 @@ const newApp = (more: object = {}) => createApp({ models: createModels({ library
 const app = newApp();
 
 const chat = (fields: object) => ({ model: 'tiny', messages: [{ role: 'user', content: 'x' }], ...fields });
+const fn = (name: string) => ({ type: 'function', function: { name } });
 const completion = (fields: object) => ({ model: 'tiny', prompt: 'x', ...fields });
 
 async function post(path: string, body: string, headers: Record<string, string> = {}) {
@@ -71,8 +72,8 @@ describe('wrong parameters are named, with what they got and what they wanted', 
       'max_completion_tokens',
       'whole number of at least 1; got 1e+300.',
     ],
-    ['chat/completions', chat({ n: 2 }), 'n', "'n' must be 1", 'unsupported_parameter'],
-    ['chat/completions', chat({ n: 1e15 }), 'n', 'one answer a request', 'unsupported_parameter'],
+    ['chat/completions', chat({ n: 0 }), 'n', 'a whole number from 1 to 16; got 0.'],
+    ['chat/completions', chat({ n: 1e15 }), 'n', 'a whole number from 1 to 16; got 1000000000000000.'],
     ['chat/completions', chat({ stop: '' }), 'stop', 'not empty'],
     [
       'chat/completions',
@@ -99,20 +100,32 @@ describe('wrong parameters are named, with what they got and what they wanted', 
     ],
     ['chat/completions', chat({ top_logprobs: 3 }), 'top_logprobs', "unless 'logprobs' is true"],
     ['chat/completions', chat({ logprobs: true, top_logprobs: 21 }), 'top_logprobs', 'from 0 to 20; got 21.'],
+    ['chat/completions', chat({ logit_bias: [1] }), 'logit_bias', 'an object of token ids'],
+    ['chat/completions', chat({ logit_bias: { 5: 101 } }), 'logit_bias.5', 'from -100 to 100; got 101.'],
+    ['chat/completions', chat({ logit_bias: { x: 1 } }), 'logit_bias', 'keys are token ids; got "x".'],
+    ['chat/completions', chat({ logit_bias: { 258: 1 } }), 'logit_bias', 'token ids from 0 to 257; got 258.'],
+    ['chat/completions', chat({ tools: [{}] }), 'tools[0].type', "'function'", 'missing_required_parameter'],
+    ['chat/completions', chat({ tools: [fn('f'), fn('f')] }), 'tools[1].function.name', 'no other tool has; got "f".'],
+    ['chat/completions', chat({ tools: [fn('a b')] }), 'tools[0].function.name', 'a name of 1 to 64 letters'],
+    ['chat/completions', chat({ tool_choice: 'required' }), 'tool_choice', 'without \'tools\'; got "required".'],
     [
       'chat/completions',
-      chat({ logit_bias: { 5: 1 } }),
-      'logit_bias',
-      'does not have that feature yet',
-      'unsupported_parameter',
+      chat({ tools: [fn('f')], tool_choice: { type: 'function', function: { name: 'g' } } }),
+      'tool_choice',
+      'one of the \'tools\'; got "g".',
     ],
-    ['chat/completions', chat({ tools: [{}] }), 'tools', 'does not have that feature yet', 'unsupported_parameter'],
     [
       'chat/completions',
-      chat({ response_format: { type: 'json_object' } }),
-      'response_format',
-      'got an object',
-      'unsupported_parameter',
+      chat({ response_format: { type: 'xml' } }),
+      'response_format.type',
+      "'text', 'json_object' or 'json_schema'; got \"xml\".",
+    ],
+    [
+      'chat/completions',
+      chat({ response_format: { type: 'json_schema' } }),
+      'response_format.json_schema',
+      'an object with name and schema',
+      'missing_required_parameter',
     ],
     [
       'chat/completions',
@@ -212,7 +225,8 @@ describe('wrong parameters are named, with what they got and what they wanted', 
     ],
     ['completions', completion({ max_tokens: -1 }), 'max_tokens', 'at least 0; got -1.'],
     ['completions', completion({ logprobs: true }), 'logprobs', 'from 0 to 20; got true.'],
-    ['completions', completion({ best_of: 4 }), 'best_of', 'one completion a request', 'unsupported_parameter'],
+    ['completions', completion({ best_of: 4 }), 'best_of', "1 like 'n'", 'unsupported_parameter'],
+    ['completions', completion({ prompt: Array(65).fill('a'), n: 2 }), 'n', 'at most 1 for 65 prompts; got 2.'],
     ['completions', completion({ suffix: 'end' }), 'suffix', 'does not have that feature', 'unsupported_parameter'],
   ];
 
@@ -468,8 +482,9 @@ describe('paths', () => {
     const unknown = await app.request('/v1/embeddings', { method: 'POST' });
     expect(unknown.status).toBe(404);
     expect(((await unknown.json()) as WireError).error.message).toBe(
-      'There is no POST /v1/embeddings here. There are: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, ' +
-        'POST /v1/models/load, GET /v1/models/:id, GET /health.',
+      'There is no POST /v1/embeddings here. There are: POST /v1/chat/completions, POST /v1/completions, ' +
+        'POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, POST /tokenize, POST /detokenize, ' +
+        'GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /health, GET /openapi.json, GET /metrics.',
     );
     const wrong = await app.request('/v1/chat/completions');
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);

@@ -31,7 +31,7 @@ export async function healthOf(models: Models, timeoutMs: number): Promise<WireH
   const states = await models.list();
   const entries: [string, WireHealth['models'][string]][] = await Promise.all(
     states.map(async ({ id, status, error, chat }) => {
-      if (!chat) return [id, error === null ? { status } : { status, error }];
+      if (!chat || status === 'loading') return [id, error === null ? { status } : { status, error }];
       const timeout = Promise.withResolvers<never>();
       const timer = setTimeout(
         () => timeout.reject(new Error(`the engine gave no answer in ${timeoutMs} ms`)),

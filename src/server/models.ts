@@ -1,6 +1,6 @@
 // The models a server can answer with: loaded on demand, one at a time, switched when nobody uses the loaded one.
 import type { ChatModel } from '../engine/chat-types.ts';
-import { ApiError } from './errors.ts';
+import { ApiError, retryAfter, stopping } from './errors.ts';
 import type { Library, LibraryModel, OpenChat } from './library.ts';
 import type { ModelStatus } from './wire.ts';
 
@@ -60,15 +60,12 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
   let current: { readonly model: LibraryModel; readonly chat: ChatModel } | null = null;
   let loading: Loading | null = null;
   let leases = 0;
+  /** How long a request holds a model, averaged over the last ones: about when there is room again. */
+  let meanLeaseMs = 1000;
   let pumping = false;
   let closed = false;
   let idle: (() => void) | null = null;
   let preloading: AbortController | null = null;
-
-  const stopped = () =>
-    new ApiError(503, 'server_stopping', 'The server is stopping. Try again when it is back.', {
-      headers: { 'retry-after': '5' },
-    });
 
   async function lookUp(id: string): Promise<LibraryModel> {
     if (current?.model.id === id) return current.model;
@@ -90,7 +87,10 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
 
   function stateOf(model: LibraryModel): ModelState {
     const base = { ...model, progress: null, error: null, chat: null };
-    if (current?.model.id === model.id) return { ...base, status: 'ready', chat: current.chat };
+    if (current?.model.id === model.id) {
+      const status = current.chat.engine.state === 'restarting' ? 'loading' : 'ready';
+      return { ...base, status, chat: current.chat };
+    }
     if (loading?.model.id === model.id)
       return {
         ...base,
@@ -106,6 +106,7 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
   function grant(waiter: Waiter, chat: ChatModel): void {
     leases++;
     let held = true;
+    const since = performance.now();
     waiter.grant({
       id: waiter.model.id,
       chat,
@@ -113,6 +114,7 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
         if (!held) return;
         held = false;
         leases--;
+        meanLeaseMs += (performance.now() - since - meanLeaseMs) / 16;
         void pump();
       },
     });
@@ -224,22 +226,20 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     async acquire(id, signal) {
       const model = await lookUp(id);
       signal?.throwIfAborted();
-      if (closed) throw stopped();
+      if (closed) throw stopping();
       if (leases + queue.length >= maxRequests)
         throw new ApiError(
           429,
           'too_many_requests',
           `${maxRequests} requests are being answered or wait. Try again later.`,
-          {
-            headers: { 'retry-after': '1' },
-          },
+          { headers: retryAfter(meanLeaseMs) },
         );
       return wait(model, signal);
     },
 
     async preload(id) {
       const model = await lookUp(id);
-      if (closed) throw stopped();
+      if (closed) throw stopping();
       if (current?.model.id === id && queue.length === 0) return;
       const before = preloading;
       const controller = new AbortController();
@@ -255,6 +255,7 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     async examine(id) {
       const suspect = current;
       if (suspect?.model.id !== id) return;
+      if (suspect.chat.engine.state === 'restarting') return; // it is about to come back by itself
       try {
         await suspect.chat.engine.stats();
       } catch (error) {
@@ -268,7 +269,7 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     async [Symbol.asyncDispose]() {
       closed = true;
       loading?.controller.abort();
-      for (const waiter of queue.splice(0)) waiter.refuse(stopped());
+      for (const waiter of queue.splice(0)) waiter.refuse(stopping());
       if (pumping || leases > 0) {
         const { promise, resolve } = Promise.withResolvers<void>();
         idle = resolve;

@@ -29,13 +29,14 @@ export const unsupported = (isAbsent: (value: unknown) => boolean = () => false)
       params: { code: 'unsupported_parameter' },
       error: 'nothing, for this server does not have that feature yet',
     })
-    .optional();
+    .optional()
+    .meta({ unsupported: true });
 
 /** An array whose length is checked before its items, so that a huge one costs nothing. */
 export const list = <T extends z.ZodType>(item: T, low: number, high: number, error: string) =>
   z
     .custom<readonly unknown[]>(value => Array.isArray(value) && value.length >= low && value.length <= high, { error })
-    .pipe(z.array(item, { error }));
+    .pipe(z.array(item, { error }).meta({ minItems: low, maxItems: high }));
 
 /** The first thing that is wrong in a body, as an error for the client. */
 export function parse<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {

@@ -1,26 +1,30 @@
 // Server-sent events over a generator: backpressure from the reader, a comment while nothing happens, errors as events.
-import type { WireError } from './wire.ts';
+import type { Dialect } from './dialect.ts';
+import type { ApiError } from './errors.ts';
 
 export interface EventStreamOptions {
   /** Called when the reader has gone away, before the generator is told to end. */
   abort(): void;
   /** Called once, when the generator has ended in whatever way. */
   end(): void;
-  /** What to send to the client for a thrown error. */
-  toWire(error: unknown): WireError;
+  readonly dialect: Dialect;
+  /** The first value, if it has been asked for already. */
+  readonly first?: Promise<IteratorResult<unknown, void>>;
+  /** A thrown error in words for the client. */
+  toError(error: unknown): ApiError;
   /** Silence after which a comment is sent, so that no proxy closes the connection, ms. Default 10,000. */
   heartbeatMs?: number;
 }
 
 /**
- * Each value becomes a `data:` line of JSON, and `[DONE]` follows the last. An error in the middle becomes an event `error`
- * with `{"error": …}`, and nothing follows. (hono's own helper writes a bare message after an error, which is no JSON and makes
+ * Each value becomes an event as the dialect frames it, and the dialect's end follows the last. An error in the middle becomes
+ * an event `error`, and nothing follows. (hono's own helper writes a bare message after an error, which is no JSON and makes
  * the official client fail to parse it.)
  */
 export function eventStream(values: AsyncGenerator<unknown, void>, options: EventStreamOptions): Response {
-  const { abort, end, toWire, heartbeatMs = 10_000 } = options;
+  const { abort, end, dialect, toError, heartbeatMs = 10_000 } = options;
   const encoder = new TextEncoder();
-  let pending: Promise<IteratorResult<unknown, void>> | null = null;
+  let pending = options.first ?? null;
   let left = false;
 
   const body = new ReadableStream<Uint8Array>({
@@ -38,11 +42,11 @@ export function eventStream(values: AsyncGenerator<unknown, void>, options: Even
         const next = await Promise.race([pending, silence(heartbeatMs, pending)]);
         if (next === null) return send(': still here\n\n');
         pending = null;
-        if (!next.done) return send(`data: ${JSON.stringify(next.value)}\n\n`);
-        send('data: [DONE]\n\n');
+        if (!next.done) return send(dialect.frame(next.value));
+        send(dialect.end);
         finish();
       } catch (error) {
-        send(`event: error\ndata: ${JSON.stringify(toWire(error))}\n\n`);
+        send(dialect.frameError(toError(error)));
         finish();
       }
     },

@@ -2,15 +2,15 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { type AppOptions, createApp } from './app.ts';
-import { ApiError } from './errors.ts';
+import { stopping } from './errors.ts';
 import type { Library, OpenChat } from './library.ts';
 import { createModels } from './models.ts';
 
-export interface StartOptions extends Omit<AppOptions, 'models' | 'stopping'> {
+export interface StartOptions extends Omit<AppOptions, 'models' | 'draining' | 'stopping'> {
   readonly library: Library;
   /** `openChat` of engine/chat.ts, with the backend, threads and context length wanted. */
   readonly openChat: OpenChat;
-  /** Default '127.0.0.1': this machine only. There are no keys yet, so another address gives the model to the whole network. */
+  /** Default '127.0.0.1': this machine only. Any other address needs `keys`. */
   readonly host?: string;
   /** Default 8080; 0 takes a free one. */
   readonly port?: number;
@@ -24,6 +24,8 @@ export interface RunningServer {
   /** Where the page is, such as 'http://127.0.0.1:8080/'. */
   readonly url: string;
   readonly port: number;
+  /** Refuses new requests, lets running answers end for so long (default 30,000 ms), then closes. */
+  drain(graceMs?: number): Promise<void>;
   /** Ends running answers with an error, closes the connections and the model. Resolves when all is closed. */
   close(): Promise<void>;
 }
@@ -31,17 +33,27 @@ export interface RunningServer {
 /** How long a client may take to read the end of its answer when the server stops, ms. */
 const CLOSE_GRACE_MS = 1000;
 
+/** How long running answers may go on when the server drains, ms. */
+const DRAIN_MS = 30_000;
+
 /**
  * Starts the server and resolves when it listens.
- * @throws Error if the address cannot be had, or `preload` names no model (ApiError).
+ * @throws Error if the address cannot be had, is not this machine's alone and there are no keys, or `preload` names no model
+ *   (ApiError).
  */
 export async function startServer(options: StartOptions): Promise<RunningServer> {
   const { host = '127.0.0.1', port = 8080, library, openChat, preload, maxRequests } = options;
-  const stopping = new AbortController();
+  if (!options.keys?.length && !isLoopback(host))
+    throw new Error(
+      `Listening on ${host} gives the model to the network, and there are no API keys. Give keys (--keys FILE, or the ` +
+        'environment variable MAVERICK_API_KEY), or listen on 127.0.0.1.',
+    );
+  const draining = new AbortController();
+  const stop = new AbortController();
   const models = createModels({ library, openChat, maxRequests });
   const isAnyAddress = host === '0.0.0.0' || host === '::';
   const allowedHosts = [...(options.allowedHosts ?? []), isAnyAddress ? '*' : inUrl(host)];
-  const app = createApp({ ...options, allowedHosts, models, stopping: stopping.signal });
+  const app = createApp({ ...options, allowedHosts, models, draining: draining.signal, stopping: stop.signal });
   if (preload !== undefined) await models.find(preload);
 
   const server = createAdaptorServer({
@@ -69,7 +81,8 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
 
   let closing: Promise<void> | null = null;
   const close = async () => {
-    stopping.abort(new ApiError(503, 'server_stopping', 'The server is stopping. Try again when it is back.'));
+    draining.abort();
+    stop.abort(stopping());
     const closed = new Promise<void>(resolve => server.close(() => resolve()));
     // A connection that a browser has opened ahead of need is not idle to Node, and would hold the server open.
     onIdle = () => server.closeAllConnections();
@@ -79,15 +92,27 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     clearTimeout(timer);
     await models[Symbol.asyncDispose]();
   };
+  const closeOnce = () => {
+    closing ??= close();
+    return closing;
+  };
   return {
     url: `http://${inUrl(isAnyAddress ? 'localhost' : host)}:${actualPort}/`,
     port: actualPort,
-    close: () => {
-      closing ??= close();
-      return closing;
+    async drain(graceMs = DRAIN_MS) {
+      draining.abort();
+      const idle = Promise.withResolvers<void>();
+      onIdle = idle.resolve;
+      const timer = setTimeout(idle.resolve, graceMs);
+      if (answering > 0) await idle.promise;
+      clearTimeout(timer);
+      await closeOnce();
     },
+    close: closeOnce,
   };
 }
+
+const isLoopback = (host: string): boolean => /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);
 
 const inUrl = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
 

@@ -12,15 +12,19 @@ export function totalOf(all: readonly GenerationStats[]): GenerationStats {
     queueMs: sum('queueMs'),
     prefillMs: sum('prefillMs'),
     decodeMs: sum('decodeMs'),
+    draftedTokens: sum('draftedTokens'),
+    acceptedTokens: sum('acceptedTokens'),
   };
 }
 
-export function usageOf(stats: GenerationStats): WireUsage {
+/** @param answers how many answers to each prompt `stats` is the sum of: a prompt counts once, as with OpenAI. */
+export function usageOf(stats: GenerationStats, answers = 1): WireUsage {
+  const promptTokens = stats.promptTokens / answers;
   return {
-    prompt_tokens: stats.promptTokens,
+    prompt_tokens: promptTokens,
     completion_tokens: stats.generatedTokens,
-    total_tokens: stats.promptTokens + stats.generatedTokens,
-    prompt_tokens_details: { cached_tokens: stats.cachedTokens },
+    total_tokens: promptTokens + stats.generatedTokens,
+    prompt_tokens_details: { cached_tokens: Math.floor(stats.cachedTokens / answers) },
   };
 }
 
@@ -40,5 +44,6 @@ export function timingsOf(stats: GenerationStats, answers = 1): WireTimings {
   };
 }
 
-/** OpenAI has one word for both limits, the request's and the context's. */
-export const finishReasonOf = (reason: FinishReason): WireFinishReason => (reason === 'stop' ? 'stop' : 'length');
+/** OpenAI has one word for both limits, the request's and the context's. @param calls whether the answer calls tools */
+export const finishReasonOf = (reason: FinishReason, calls = false): WireFinishReason =>
+  reason !== 'stop' ? 'length' : calls ? 'tool_calls' : 'stop';

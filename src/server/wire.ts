@@ -65,7 +65,22 @@ export interface WireTimings {
   readonly predicted_per_second: number | null;
 }
 
-export type WireFinishReason = 'stop' | 'length';
+export type WireFinishReason = 'stop' | 'length' | 'tool_calls';
+
+export interface WireToolCall {
+  readonly id: string;
+  readonly type: 'function';
+  /** `arguments` is JSON text. */
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** A piece of a call; the first of each `index` has its id and name. */
+export interface WireToolCallDelta {
+  readonly index: number;
+  readonly id?: string;
+  readonly type?: 'function';
+  readonly function: { readonly name?: string; readonly arguments: string };
+}
 
 export interface WireTokenLogprob {
   readonly token: string;
@@ -85,7 +100,13 @@ export interface WireChatCompletion {
   readonly model: string;
   readonly choices: readonly {
     readonly index: number;
-    readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+    readonly message: {
+      readonly role: 'assistant';
+      /** null where there are calls and no text. */
+      readonly content: string | null;
+      readonly refusal: null;
+      readonly tool_calls?: readonly WireToolCall[];
+    };
     readonly logprobs: WireChatLogprobs | null;
     readonly finish_reason: WireFinishReason;
   }[];
@@ -100,7 +121,11 @@ export interface WireChatChunk {
   readonly model: string;
   readonly choices: readonly {
     readonly index: number;
-    readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+    readonly delta: {
+      readonly role?: 'assistant';
+      readonly content?: string;
+      readonly tool_calls?: readonly WireToolCallDelta[];
+    };
     readonly logprobs: WireChatLogprobs | null;
     readonly finish_reason: WireFinishReason | null;
   }[];

@@ -1,48 +1,58 @@
 // Where one writes: a field that grows with its text, and one button that sends or stops.
-import { type KeyboardEvent, type RefObject, useLayoutEffect, useState } from 'react';
+import { type KeyboardEvent, type RefObject, useState } from 'react';
+import { GrowingField } from './growing-field.tsx';
 import { SendIcon, StopIcon } from './icons.tsx';
+import type { Settings } from './settings.ts';
 
 interface ComposerProps {
   readonly field: RefObject<HTMLTextAreaElement | null>;
+  readonly settings: Settings;
   readonly isAnswering: boolean;
   readonly canSend: boolean;
   readonly onSend: (text: string) => void;
   readonly onStop: () => void;
+  /** ↑ in the empty field. */
+  readonly onEditLast: () => void;
+  readonly onSettings: () => void;
 }
 
-export function Composer({ field, isAnswering, canSend, onSend, onStop }: ComposerProps) {
+export function Composer(props: ComposerProps) {
+  const { field, settings, isAnswering, canSend, onSend, onStop, onEditLast, onSettings } = props;
   const [text, setText] = useState('');
-
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the height follows the text
-  useLayoutEffect(() => {
-    const element = field.current!;
-    element.style.height = 'auto';
-    element.style.height = `${element.scrollHeight}px`;
-  }, [text, field]);
-
   const send = () => {
     if (isAnswering || !canSend || text.trim() === '') return;
     onSend(text.trim());
     setText('');
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    // While an input method composes a character, Enter belongs to it.
-    if (event.key !== 'Enter' || event.shiftKey || event.nativeEvent.isComposing) return;
+    if (event.nativeEvent.isComposing) return; // while an input method composes a character, keys belong to it
+    if (event.key === 'ArrowUp' && text === '' && !isAnswering) {
+      event.preventDefault();
+      onEditLast();
+    }
+    if (event.key !== 'Enter' || event.shiftKey) return;
     event.preventDefault();
     send();
   };
+  const modes = [
+    settings.system.trim() !== '' && 'System prompt',
+    settings.tools.trim() !== '' && 'Tools',
+    settings.format === 'json' && 'JSON',
+    settings.format === 'schema' && 'JSON schema',
+    settings.promptLookup && 'Prompt lookup',
+  ].filter(mode => mode !== false);
   return (
     <form
       className="composer"
+      aria-label="Write a message"
       onSubmit={event => {
         event.preventDefault();
         send();
       }}
     >
       <div className="composer-box">
-        <textarea
-          ref={field}
-          rows={1}
+        <GrowingField
+          field={field}
           value={text}
           placeholder="Write a message"
           aria-label="Message"
@@ -72,9 +82,19 @@ export function Composer({ field, isAnswering, canSend, onSend, onStop }: Compos
           </button>
         )}
       </div>
-      <p className="keys" aria-hidden="true">
-        <kbd>Enter</kbd> sends <kbd>Shift Enter</kbd> new line <kbd>Esc</kbd> stops
-      </p>
+      <div className="composer-foot">
+        {modes.length > 0 && (
+          <button type="button" className="modes" onClick={onSettings}>
+            <span className="visually-hidden">Settings in use:</span>
+            {modes.map(mode => (
+              <span key={mode}>{mode}</span>
+            ))}
+          </button>
+        )}
+        <p className="keys" aria-hidden="true">
+          <kbd>Enter</kbd> sends <kbd>Shift Enter</kbd> new line <kbd>↑</kbd> edits <kbd>Esc</kbd> stops
+        </p>
+      </div>
     </form>
   );
 }

@@ -4,6 +4,9 @@ import { createRoot } from 'react-dom/client';
 import './styles/tokens.css';
 import './styles/layout.css';
 import './styles/chat.css';
+import './styles/prose.css';
+import './styles/history.css';
+import './styles/experts.css';
 import './styles/settings.css';
 import { Page } from './page.tsx';
 

@@ -3,13 +3,24 @@ import type { WireModel } from '../server/wire.ts';
 import { bytes } from './numbers.ts';
 import type { ModelChoice } from './use-models.ts';
 
-export function Notices({ choice, isKept }: { choice: ModelChoice; isKept: boolean }) {
-  const { models, picked, error } = choice;
+interface NoticesProps {
+  readonly choice: ModelChoice;
+  readonly isKept: boolean;
+  readonly onSettings: () => void;
+}
+
+export function Notices({ choice, isKept, onSettings }: NoticesProps) {
+  const { models, picked, error, needsKey } = choice;
   return (
     <div className="notices">
       {error && (
         <p className="notice notice-bad" role="alert">
           {error}
+          {needsKey && (
+            <button type="button" className="quiet" onClick={onSettings}>
+              Enter the key
+            </button>
+          )}
           <button type="button" className="quiet" onClick={choice.refresh}>
             Look again
           </button>
@@ -37,7 +48,7 @@ export function Notices({ choice, isKept }: { choice: ModelChoice; isKept: boole
       {picked?.note && <p className="notice">{picked.note}</p>}
       {!isKept && (
         <p className="notice">
-          This browser’s storage is full or switched off: the conversation will not survive a reload.
+          This browser’s storage is full or switched off: the conversations will not survive a reload.
         </p>
       )}
     </div>

@@ -1,7 +1,27 @@
 // The settings: a drawer at the side, over the whole width on a phone. Changes hold for the next answer.
-import { type RefObject, useId } from 'react';
+import { type RefObject, useId, useRef } from 'react';
+import { parseSchema, parseTools } from './chat-request.ts';
 import { CloseIcon } from './icons.tsx';
+import { Modal } from './modal.tsx';
 import { DEFAULTS, type Settings } from './settings.ts';
+
+const EXAMPLE_TOOL = {
+  name: 'weather',
+  description: 'The weather at a place, now.',
+  parameters: {
+    type: 'object',
+    properties: { place: { type: 'string' }, unit: { enum: ['celsius', 'fahrenheit'] } },
+    required: ['place'],
+  },
+};
+const EXAMPLE_SCHEMA = {
+  type: 'object',
+  properties: { answer: { type: 'string' }, confidence: { type: 'number', minimum: 0, maximum: 1 } },
+  required: ['answer', 'confidence'],
+  additionalProperties: false,
+};
+const FORMATS = { text: 'Text', json: 'JSON', schema: 'Schema' } as const;
+const THEMES = { auto: 'System', light: 'Light', dark: 'Dark' } as const;
 
 interface SettingsPanelProps {
   readonly dialog: RefObject<HTMLDialogElement | null>;
@@ -13,14 +33,9 @@ export function SettingsPanel({ dialog, settings, onChange }: SettingsPanelProps
   const set = (change: Partial<Settings>) => onChange({ ...settings, ...change });
   const title = useId();
   const system = useId();
+  const key = useId();
   return (
-    <dialog
-      ref={dialog}
-      className="settings"
-      aria-labelledby={title}
-      onClick={event => event.target === dialog.current && dialog.current.close()}
-      onKeyDown={event => event.stopPropagation()} // Esc closes the drawer and stops no answer
-    >
+    <Modal dialog={dialog} className="settings" aria-labelledby={title}>
       <form method="dialog">
         <header>
           <h2 id={title}>Settings</h2>
@@ -102,27 +117,154 @@ export function SettingsPanel({ dialog, settings, onChange }: SettingsPanelProps
           onChange={seed => set({ seed })}
         />
 
-        <fieldset className="themes">
-          <legend>Appearance</legend>
-          {(['auto', 'light', 'dark'] as const).map(theme => (
-            <label key={theme}>
-              <input
-                type="radio"
-                name="theme"
-                value={theme}
-                checked={settings.theme === theme}
-                onChange={() => set({ theme })}
-              />
-              <span>{{ auto: 'As the system', light: 'Light', dark: 'Dark' }[theme]}</span>
-            </label>
-          ))}
-        </fieldset>
+        <TextField
+          label="Stop before"
+          hint="The answer ends before any of these texts, one a line"
+          rows={2}
+          value={settings.stop}
+          onChange={stop => set({ stop })}
+        />
+        <label className="switch">
+          <input
+            type="checkbox"
+            role="switch"
+            aria-checked={settings.promptLookup}
+            checked={settings.promptLookup}
+            onChange={event => set({ promptLookup: event.target.checked })}
+          />
+          <span>Prompt lookup</span>
+          <small>Guesses words from the text so far and checks them together: the same answer, sooner</small>
+        </label>
 
-        <button type="button" className="plain" onClick={() => onChange({ ...DEFAULTS, theme: settings.theme })}>
+        <h3>Answers</h3>
+        <Choice
+          legend="Form of the answer"
+          value={settings.format}
+          names={FORMATS}
+          onChange={format => set({ format })}
+        />
+        {settings.format === 'schema' && (
+          <TextField
+            label="JSON schema"
+            hint="The answer is JSON that this schema allows"
+            rows={6}
+            value={settings.schema}
+            problem={settings.schema === '' ? null : problemOf(() => parseSchema(settings.schema))}
+            example={EXAMPLE_SCHEMA}
+            onChange={schema => set({ schema })}
+          />
+        )}
+        <TextField
+          label="Tools"
+          hint="JSON: what the model may call, each with a name, a description and parameters. You write the results."
+          rows={4}
+          value={settings.tools}
+          problem={problemOf(() => parseTools(settings.tools))}
+          example={[EXAMPLE_TOOL]}
+          onChange={tools => set({ tools })}
+        />
+
+        <h3>This page</h3>
+        <Choice legend="Appearance" value={settings.theme} names={THEMES} onChange={theme => set({ theme })} />
+        <div className="number">
+          <label htmlFor={key}>API key</label>
+          <input
+            id={key}
+            type="password"
+            autoComplete="off"
+            placeholder="none"
+            value={settings.apiKey}
+            onChange={event => set({ apiKey: event.target.value.trim() })}
+          />
+        </div>
+
+        <button
+          type="button"
+          className="plain"
+          onClick={() => onChange({ ...DEFAULTS, theme: settings.theme, apiKey: settings.apiKey })}
+        >
           Back to the defaults
         </button>
       </form>
-    </dialog>
+    </Modal>
+  );
+}
+
+/** Why a text cannot be used, or null. */
+function problemOf(read: () => unknown): string | null {
+  try {
+    read();
+    return null;
+  } catch (error) {
+    return (error as Error).message.replace(' Correct it in the settings.', '');
+  }
+}
+
+interface ChoiceProps<T extends string> {
+  readonly legend: string;
+  readonly value: T;
+  readonly names: Readonly<Record<T, string>>;
+  readonly onChange: (value: T) => void;
+}
+
+function Choice<T extends string>({ legend, value, names, onChange }: ChoiceProps<T>) {
+  const name = useId();
+  return (
+    <fieldset className="choice">
+      <legend>{legend}</legend>
+      {(Object.keys(names) as T[]).map(option => (
+        <label key={option}>
+          <input type="radio" name={name} checked={value === option} onChange={() => onChange(option)} />
+          <span>{names[option]}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+interface TextFieldProps {
+  readonly label: string;
+  readonly hint: string;
+  readonly rows: number;
+  readonly value: string;
+  readonly problem?: string | null;
+  /** Offered while the field is empty. */
+  readonly example?: unknown;
+  readonly onChange: (value: string) => void;
+}
+
+function TextField({ label, hint, rows, value, problem = null, example, onChange }: TextFieldProps) {
+  const id = useId();
+  const field = useRef<HTMLTextAreaElement>(null);
+  return (
+    <div className="text-field">
+      <label htmlFor={id}>{label}</label>
+      {example !== undefined && value === '' && (
+        <button
+          type="button"
+          className="quiet"
+          onClick={() => {
+            onChange(JSON.stringify(example, null, 2));
+            field.current!.focus(); // this button goes
+          }}
+        >
+          Insert an example<span className="visually-hidden"> of {label}</span>
+        </button>
+      )}
+      <textarea
+        ref={field}
+        id={id}
+        rows={rows}
+        spellCheck={false}
+        value={value}
+        aria-invalid={problem !== null}
+        aria-describedby={`${id}-hint`}
+        onChange={event => onChange(event.target.value)}
+      />
+      <small id={`${id}-hint`} data-bad={problem !== null || undefined}>
+        {problem ?? hint}
+      </small>
+    </div>
   );
 }
 

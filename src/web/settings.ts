@@ -1,4 +1,4 @@
-// How to ask: the system prompt and the sampling controls, their ranges and their defaults.
+// How to ask: the system prompt, the sampling controls, what the answer may be; their defaults.
 import { useEffect, useState } from 'react';
 import { recall, remember } from './storage.ts';
 
@@ -13,6 +13,16 @@ export interface Settings {
   readonly maxTokens: number | null;
   /** Null: another one each time. */
   readonly seed: number | null;
+  /** Texts before which an answer ends, one a line. */
+  readonly stop: string;
+  readonly promptLookup: boolean;
+  readonly format: 'text' | 'json' | 'schema';
+  /** JSON schema, for the format 'schema'. */
+  readonly schema: string;
+  /** JSON: the tools that the model may call; empty for none. */
+  readonly tools: string;
+  /** For a server that wants one; empty for none. */
+  readonly apiKey: string;
   readonly theme: 'auto' | 'light' | 'dark';
 }
 
@@ -26,25 +36,40 @@ export const DEFAULTS: Settings = {
   repetitionPenalty: 1,
   maxTokens: null,
   seed: null,
+  stop: '',
+  promptLookup: false,
+  format: 'text',
+  schema: '',
+  tools: '',
+  apiKey: '',
   theme: 'auto',
 };
 
-const THEMES = ['auto', 'light', 'dark'];
+const CHOICES: Partial<Record<keyof Settings, readonly unknown[]>> = {
+  format: ['text', 'json', 'schema'],
+  theme: ['auto', 'light', 'dark'],
+};
 
-function isSettings(value: unknown): value is Settings {
-  if (typeof value !== 'object' || value === null) return false;
-  const settings = value as Record<keyof Settings, unknown>;
-  const isNumber = (key: keyof Settings) => Number.isFinite(settings[key]);
-  return (
-    typeof settings.system === 'string' &&
-    (['temperature', 'topP', 'topK', 'minP', 'repetitionPenalty'] as const).every(isNumber) &&
-    (['maxTokens', 'seed'] as const).every(key => settings[key] === null || isNumber(key)) &&
-    THEMES.includes(settings.theme as string)
+/** The stored settings: each value that is of its kind, and the default for every other. */
+export function settingsFrom(stored: unknown): Settings {
+  if (typeof stored !== 'object' || stored === null) return DEFAULTS;
+  const isValid = (key: keyof Settings, value: unknown) => {
+    const standard = DEFAULTS[key];
+    if (CHOICES[key]) return CHOICES[key].includes(value);
+    if (typeof standard === 'number') return Number.isFinite(value);
+    return standard === null ? value === null || Number.isFinite(value) : typeof value === typeof standard;
+  };
+  const known = Object.entries(stored).filter(
+    ([key, value]) => key in DEFAULTS && isValid(key as keyof Settings, value),
   );
+  return { ...DEFAULTS, ...Object.fromEntries(known) };
 }
 
+const isAnything = (_value: unknown): _value is unknown => true;
+export const storedSettings = (): Settings => settingsFrom(recall('settings', isAnything));
+
 export function useSettings() {
-  const [settings, setSettings] = useState<Settings>(() => recall('settings', isSettings) ?? DEFAULTS);
+  const [settings, setSettings] = useState<Settings>(storedSettings);
   useEffect(() => {
     remember('settings', settings);
     if (settings.theme === 'auto') delete document.documentElement.dataset.theme;

@@ -12,6 +12,15 @@ export function recall<T>(key: string, isValid: (value: unknown) => value is T):
   }
 }
 
+/** Takes a stored value away. */
+export function forget(key: string): void {
+  try {
+    localStorage.removeItem(PREFIX + key);
+  } catch {
+    // switched off: there is nothing to take away
+  }
+}
+
 /** False if the browser's storage is full or switched off. */
 export function remember(key: string, value: unknown): boolean {
   try {

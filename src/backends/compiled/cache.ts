@@ -1,6 +1,6 @@
 // Keys and values of past tokens as halves, in pages of 32 positions that are taken as a sequence grows.
-import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
-import { checkCacheShape, endsAfter, lengthKept } from '../cache-rules.ts';
+import type { Batch, CacheShape, KVCache, SavedLayer, Tensor } from '../backend.ts';
+import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept } from '../cache-rules.ts';
 import type { Bank } from './bank.ts';
 import type { Device } from './device.ts';
 import type { Range } from './program.ts';
@@ -28,6 +28,7 @@ let made = 0;
 
 export class PagedCache implements KVCache {
   readonly shape: CacheShape;
+  readonly layout = `F16, pages of ${pagePositions}`;
   bytes = 0;
   /** How commands name this cache when they read or write it. */
   readonly range: Range;
@@ -35,6 +36,8 @@ export class PagedCache implements KVCache {
   private readonly encode: EncodeAppend;
   private readonly onDispose: (cache: PagedCache) => void;
   private readonly held: Held[][]; // [layer][sequence]
+  /** Per layer: pages that several sequences hold, and how many besides the first. Nobody writes to them. */
+  private readonly shared: Map<number, number>[];
   private readonly homes: ({ bank: Bank; promised: number } | undefined)[];
   private readonly pageBytes: number;
   private disposed = false;
@@ -50,6 +53,7 @@ export class PagedCache implements KVCache {
     this.held = Array.from({ length: shape.layers }, () =>
       Array.from({ length: shape.maxSequences }, () => ({ start: 0, end: 0, firstPage: 0, pages: [], spare: [] })),
     );
+    this.shared = Array.from({ length: shape.layers }, () => new Map());
     this.homes = Array.from({ length: shape.layers });
     made++;
     this.range = { start: -made - 1, end: -made };
@@ -72,8 +76,65 @@ export class PagedCache implements KVCache {
       held.end = Math.min(held.end, kept);
       held.start = Math.min(held.start, held.end);
       this.release(layer, held);
+      this.ownLast(layer, held);
     }
     return kept;
+  }
+
+  fork(from: number, to: number, length: number): number {
+    checkEmpty(to, this.length(to));
+    const spans = this.held.map((_, layer) => this.at(layer, from));
+    const kept = lengthKept(this.shape, from, length, spans);
+    try {
+      for (const [layer, source] of spans.entries()) {
+        const held = this.at(layer, to);
+        const shared = this.shared[layer]!;
+        held.start = Math.min(source.start, kept);
+        held.end = kept;
+        held.firstPage = source.firstPage;
+        const pages = held.start === kept ? 0 : Math.ceil(kept / pagePositions) - source.firstPage;
+        held.pages = source.pages.slice(0, pages);
+        for (const page of held.pages) shared.set(page, (shared.get(page) ?? 0) + 1);
+        this.ownLast(layer, held);
+      }
+    } catch (error) {
+      this.free(to);
+      throw error;
+    }
+    return kept;
+  }
+
+  save(sequence: number): SavedLayer[] {
+    this.device.flush();
+    return this.held.map((_, layer) => {
+      const { start, end, firstPage, pages } = this.at(layer, sequence);
+      const held = start === end ? [] : pages.slice(Math.floor(start / pagePositions) - firstPage);
+      const bytes = new Uint8Array(held.length * this.pageBytes);
+      for (const [i, page] of held.entries())
+        bytes.set(this.homes[layer]!.bank.bytes(page, this.pageBytes), i * this.pageBytes);
+      return { start, end, bytes };
+    });
+  }
+
+  restore(sequence: number, layers: readonly SavedLayer[]): void {
+    checkEmpty(sequence, this.length(sequence));
+    const pagesOf = (start: number, end: number): number =>
+      start === end ? 0 : Math.ceil(end / pagePositions) - Math.floor(start / pagePositions);
+    checkSaved(this.shape, layers, (start, end) => pagesOf(start, end) * this.pageBytes);
+    try {
+      for (const [layer, { start, end, bytes }] of layers.entries()) {
+        const held = this.at(layer, sequence);
+        const home = this.home(layer, this.device.banks[0]!);
+        Object.assign(held, { start, end, firstPage: Math.floor(start / pagePositions) });
+        for (let at = 0; at < bytes.length; at += this.pageBytes) {
+          this.take(home, held);
+          home.bytes(held.pages.at(-1)!, this.pageBytes).set(bytes.subarray(at, at + this.pageBytes));
+        }
+      }
+    } catch (error) {
+      this.free(sequence);
+      throw error;
+    }
   }
 
   /**
@@ -91,7 +152,8 @@ export class PagedCache implements KVCache {
       if (chunk !== null) held.start = Math.max(held.start, end - (chunk + maxBatch));
       held.end = end;
       while (held.pages.length > 0 && (held.firstPage + 1) * pagePositions <= held.start) {
-        held.spare.push(held.pages.shift()!); // read before it is written again, because commands name the cache
+        const page = held.pages.shift()!;
+        if (!this.giveUp(layer, page)) held.spare.push(page); // read before it is written again, because commands name the cache
         held.firstPage++;
       }
       if (held.pages.length === 0) held.firstPage = Math.floor(held.start / pagePositions);
@@ -122,10 +184,10 @@ export class PagedCache implements KVCache {
   home(layer: number, near: Bank): Bank {
     const known = this.homes[layer];
     if (known) return known.bank;
-    const { chunks, maxTokens, maxBatch, maxSequences } = this.shape;
+    const { chunks, maxTokens, maxBatch, maxSequences, longSequences = maxSequences } = this.shape;
     const chunk = chunks[layer]!;
     const positions = chunk === null ? maxTokens : Math.min(maxTokens, chunk + maxBatch);
-    const promised = (Math.ceil(positions / pagePositions) + 1) * this.pageBytes * maxSequences;
+    const promised = (Math.ceil(positions / pagePositions) + 1) * this.pageBytes * longSequences;
     const free = (bank: Bank): number => bank.heap.available - bank.promised;
     let bank = [near, ...this.device.banks].find(candidate => free(candidate) >= promised);
     // A cache larger than any memory starts in the emptiest and may run full.
@@ -170,6 +232,37 @@ export class PagedCache implements KVCache {
     held.pages.push(page);
   }
 
+  private free(sequence: number): void {
+    for (const [layer, sequences] of this.held.entries()) {
+      const held = sequences[sequence]!;
+      held.start = held.end = 0;
+      this.release(layer, held);
+    }
+  }
+
+  /** True when others hold the page too: it is theirs now. */
+  private giveUp(layer: number, page: number): boolean {
+    const shared = this.shared[layer]!;
+    const others = shared.get(page);
+    if (others === undefined) return false;
+    if (others > 1) shared.set(page, others - 1);
+    else shared.delete(page);
+    return true;
+  }
+
+  /** The last page will be written to when it is not full: a sequence that shares it gets one of its own. */
+  private ownLast(layer: number, held: Held): void {
+    const page = held.pages.at(-1);
+    if (page === undefined || held.end % pagePositions === 0 || !this.shared[layer]!.has(page)) return;
+    const { bank } = this.homes[layer]!;
+    this.device.flush(); // commands that are enqueued may write to the page
+    this.take(bank, held);
+    const own = held.pages.pop()!;
+    bank.bytes(own, this.pageBytes).set(bank.bytes(page, this.pageBytes));
+    held.pages[held.pages.length - 1] = own;
+    this.giveUp(layer, page);
+  }
+
   /** Gives back the pages without a held position. */
   private release(layer: number, held: Held): void {
     const { end, pages, firstPage } = held;
@@ -178,8 +271,11 @@ export class PagedCache implements KVCache {
     if (unused.length === 0) return;
     this.device.flush(); // commands that are enqueued may read them
     const { heap } = this.homes[layer]!.bank;
-    for (const address of unused) heap.free(address, this.pageBytes);
-    this.bytes -= unused.length * this.pageBytes;
+    for (const address of unused) {
+      if (this.giveUp(layer, address)) continue;
+      heap.free(address, this.pageBytes);
+      this.bytes -= this.pageBytes;
+    }
     held.pages = pages.slice(0, kept);
     held.spare = [];
   }

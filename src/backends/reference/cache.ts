@@ -1,6 +1,6 @@
 // Keys and values of past tokens: per layer and sequence a ring of pages that are made when first used.
-import type { Batch, CacheShape, KVCache, Tensor } from '../backend.ts';
-import { checkCacheShape, endsAfter, lengthKept } from '../cache-rules.ts';
+import type { Batch, CacheShape, KVCache, SavedLayer, Tensor } from '../backend.ts';
+import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept } from '../cache-rules.ts';
 
 /** Positions of a page. */
 const pageLength = 64;
@@ -24,6 +24,7 @@ export type VisitKeys = (page: Page, at: number, count: number, position: number
 
 export class ReferenceCache implements KVCache {
   readonly shape: CacheShape;
+  readonly layout = 'F32, by position';
   bytes = 0;
   private readonly rings: Ring[][]; // [layer][sequence]
   private readonly floats: (x: Tensor) => Float32Array;
@@ -84,6 +85,61 @@ export class ReferenceCache implements KVCache {
       this.freeUnused(ring, this.capacity(layer));
     }
     return kept;
+  }
+
+  fork(from: number, to: number, length: number): number {
+    checkEmpty(to, this.length(to));
+    const spans = this.rings.map((_, layer) => this.ring(layer, from));
+    const kept = lengthKept(this.shape, from, length, spans);
+    for (const [layer, source] of spans.entries()) {
+      const ring = this.ring(layer, to);
+      ring.start = Math.min(source.start, kept);
+      ring.end = kept;
+      for (const [index, page] of source.pages.entries()) {
+        if (!page) continue;
+        ring.pages[index] = { keys: page.keys.slice(), values: page.values.slice(), length: page.length };
+        this.bytes += page.keys.byteLength + page.values.byteLength;
+      }
+      this.freeUnused(ring, this.capacity(layer));
+    }
+    return kept;
+  }
+
+  save(sequence: number): SavedLayer[] {
+    const { kvHeads, headDim } = this.shape;
+    return this.rings.map((_, layer) => {
+      const { start, end } = this.ring(layer, sequence);
+      const floats = new Float32Array((end - start) * 2 * kvHeads * headDim);
+      let to = 0;
+      this.visit(layer, sequence, start, end, ({ keys, values, length }, at, count) => {
+        for (let i = at; i < at + count; i++)
+          for (const from of [keys, values])
+            for (let head = 0; head < kvHeads; head++, to += headDim)
+              floats.set(from.subarray((head * length + i) * headDim, (head * length + i + 1) * headDim), to);
+      });
+      return { start, end, bytes: new Uint8Array(floats.buffer) };
+    });
+  }
+
+  restore(sequence: number, layers: readonly SavedLayer[]): void {
+    const { kvHeads, headDim } = this.shape;
+    checkEmpty(sequence, this.length(sequence));
+    checkSaved(this.shape, layers, (start, end) => (end - start) * 8 * kvHeads * headDim);
+    for (const [layer, { start, end, bytes }] of layers.entries()) {
+      const ring = this.ring(layer, sequence);
+      const capacity = this.capacity(layer);
+      const floats = new Float32Array(bytes.slice().buffer);
+      let from = 0;
+      for (let position = start; position < end; position++) {
+        const slot = position % capacity;
+        const page = this.page(ring, Math.floor(slot / pageLength), capacity);
+        for (const into of [page.keys, page.values])
+          for (let head = 0; head < kvHeads; head++, from += headDim)
+            into.set(floats.subarray(from, from + headDim), (head * page.length + (slot % pageLength)) * headDim);
+      }
+      ring.start = start;
+      ring.end = end;
+    }
   }
 
   /**

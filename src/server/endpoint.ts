@@ -1,0 +1,29 @@
+// An endpoint that a model answers: what a body may hold, what it means, and how a chat model answers it.
+import type { z } from 'zod';
+import type { ChatModel } from '../engine/chat-types.ts';
+import type { Dialect } from './dialect.ts';
+
+/** What every request to a model says. */
+export interface ModelRequest {
+  readonly model: string;
+  readonly stream: boolean;
+}
+
+export interface Endpoint<R extends ModelRequest = ModelRequest> {
+  readonly path: string;
+  /** One sentence for the API's document. */
+  readonly summary: string;
+  readonly dialect: Dialect;
+  /** The body, for the API's document; `parse` checks by it. */
+  readonly schema: z.ZodType;
+  /** @throws ApiError 400 naming the parameter. */
+  parse(body: unknown): R;
+  /**
+   * Checks what only the model can tell, then answers: one object, or the values of a stream.
+   * @throws ApiError before anything is computed.
+   */
+  answer(chat: ChatModel, request: R, signal: AbortSignal): AsyncGenerator<unknown, void> | Promise<unknown>;
+}
+
+/** Forgets the request's type, which only `parse` and `answer` of the same endpoint share. */
+export const endpoint = <R extends ModelRequest>(described: Endpoint<R>): Endpoint => described as unknown as Endpoint;

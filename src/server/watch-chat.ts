@@ -1,0 +1,57 @@
+// A chat model that tells what it does for one request: when tokens come, and what each generation was. What it says is the same.
+import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
+import type { ChatEvent, GenerationStats } from '../engine/types.ts';
+import type { Exchange, Observer } from './exchange.ts';
+
+/** @param given options that every generation for this request gets, whatever the endpoint asks for */
+export function watchChat(
+  chat: ChatModel,
+  exchange: Exchange,
+  observers: readonly Observer[],
+  given: ChatOptions,
+): ChatModel {
+  async function* watch(events: AsyncGenerator<ChatEvent, void>): AsyncGenerator<ChatEvent, void> {
+    let last: number | null = null;
+    let generatedTokens = 0;
+    let ended = false;
+    const end = (reason: Exchange['generations'][number]['reason'], stats: GenerationStats) => {
+      ended = true;
+      exchange.generations.push({ reason, stats });
+    };
+    try {
+      for await (const event of events) {
+        if (event.type === 'end') end(event.reason, event.stats);
+        else if (event.type === 'text' && event.tokens.length > 0) {
+          const now = performance.now();
+          generatedTokens += event.tokens.length;
+          exchange.firstTokenMs ??= now;
+          if (last !== null)
+            for (const observer of observers) observer.tokens?.(exchange, event.tokens.length, (now - last) / 1000);
+          last = now;
+        }
+        yield event;
+      }
+    } catch (error) {
+      if (!ended) end('error', { ...NOTHING, generatedTokens });
+      throw error;
+    } finally {
+      if (!ended) end('abort', { ...NOTHING, generatedTokens }); // the reader left
+    }
+  }
+  return {
+    ...chat,
+    chat: (messages, options) => watch(chat.chat(messages, { ...options, ...given })),
+    complete: (prompt, options) => watch(chat.complete(prompt, { ...options, ...given })),
+  };
+}
+
+const NOTHING: GenerationStats = {
+  promptTokens: 0,
+  cachedTokens: 0,
+  generatedTokens: 0,
+  queueMs: 0,
+  prefillMs: 0,
+  decodeMs: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
+};
