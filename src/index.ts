@@ -9,9 +9,17 @@ export type { DType } from './checkpoint/dtype.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
 export { CacheFileError } from './engine/cache-file.ts';
 export { createChat, openChat } from './engine/chat.ts';
-export type { ChatModel, ChatOptions } from './engine/chat-types.ts';
+export type {
+  ChatModel,
+  ChatOptions,
+  CompletionOptions,
+  ResponseFormat,
+  ToolChoice,
+} from './engine/chat-types.ts';
 export { openEngine } from './engine/client.ts';
 export { EngineDraining, EngineFailed, EngineRestarting, QueueFull } from './engine/errors.ts';
+export { GrammarError } from './engine/grammar-error.ts';
+export { jsonSchemaGrammar } from './engine/grammar-json-schema.ts';
 export { openLocalEngine } from './engine/local-engine.ts';
 export type {
   ChatEvent,
@@ -36,4 +44,6 @@ export { bindWeights } from './model/weights.ts';
 export { chatFormatFor } from './tokenizer/chat-format.ts';
 export { tokenizerFromGguf } from './tokenizer/from-gguf.ts';
 export { openTokenizer } from './tokenizer/open-tokenizer.ts';
-export type { ChatFormat, Message, Tokenizer, TokenStream } from './tokenizer/tokenizer.ts';
+export type { ChatFormat, Message, Tokenizer, TokenStream, Tool } from './tokenizer/tokenizer.ts';
+export type { CallableTool, ToolCallPiece } from './tokenizer/tool-call-events.ts';
+export { createToolCallParser, type ToolCallParser } from './tokenizer/tool-call-parser.ts';

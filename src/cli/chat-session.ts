@@ -58,7 +58,7 @@ async function answer(text: string, { model, conversation, options, terminal, re
       if (event.type === 'text') {
         said += event.text;
         stdout.write(event.text);
-      } else {
+      } else if (event.type === 'end') {
         stdout.write(said.endsWith('\n') ? '' : '\n');
         note(terminal, statsLine(event.stats, event.reason));
         if (event.reason === 'context')

@@ -80,7 +80,7 @@ async function generate(name: string, given: string | undefined, flags: Flags, t
   let end: Extract<ChatEvent, { type: 'end' }> | undefined;
   for await (const event of events) {
     if (event.type === 'end') end = event;
-    else {
+    else if (event.type === 'text') {
       text += event.text;
       tokens.push(...event.tokens);
       if (streams) terminal.stdout.write(event.text);

@@ -3,10 +3,14 @@ import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { chatFormatFor } from '../tokenizer/chat-format.ts';
 import { templateFromGguf, tokenizerFromGguf } from '../tokenizer/from-gguf.ts';
-import type { ChatFormat, Message, Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenizer.ts';
+import type { ToolCallPiece } from '../tokenizer/tool-call-events.ts';
+import { createToolCallParser } from '../tokenizer/tool-call-parser.ts';
+import { callableTools, chatGrammar } from './chat-grammar.ts';
 import { createStopStrings } from './chat-stop-strings.ts';
-import type { ChatModel, ChatOptions } from './chat-types.ts';
+import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
+import type { TokenBytes } from './token-trie.ts';
 import type { ChatEvent, Engine, EngineOptions, TokenEvent } from './types.ts';
 
 /**
@@ -15,7 +19,7 @@ import type { ChatEvent, Engine, EngineOptions, TokenEvent } from './types.ts';
  */
 export async function openChat(path: string, options: EngineOptions = {}): Promise<ChatModel> {
   const { tokenizer, format } = await readVocabulary(path);
-  return createChat(await openEngine(path, options), tokenizer, format);
+  return createChat(await openEngine(path, { ...options, tokenBytes: tokenBytesOf(tokenizer) }), tokenizer, format);
 }
 
 async function readVocabulary(path: string): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
@@ -29,14 +33,34 @@ async function readVocabulary(path: string): Promise<{ tokenizer: Tokenizer; for
   }
 }
 
-/** A chat model of parts; it owns the engine. */
+/** What the tokens stand for, byte for byte: of those that are text. */
+function tokenBytesOf(tokenizer: Tokenizer): TokenBytes {
+  const special = new Set(tokenizer.specialTokens.values());
+  const none = new Uint8Array();
+  const parts = Array.from({ length: tokenizer.vocabSize }, (_, token) =>
+    special.has(token) ? none : tokenizer.bytes(token),
+  );
+  const offsets = new Uint32Array(parts.length + 1);
+  parts.forEach((part, token) => {
+    offsets[token + 1] = offsets[token]! + part.length;
+  });
+  const bytes = new Uint8Array(offsets[parts.length]!);
+  parts.forEach((part, token) => {
+    bytes.set(part, offsets[token]);
+  });
+  return { bytes, offsets };
+}
+
+/** A chat model of parts; it owns the engine, which must have been opened with `tokenBytes` for tools and formats. */
 export const createChat = (engine: Engine, tokenizer: Tokenizer, format: ChatFormat): ChatModel => ({
   engine,
   tokenizer,
   format,
-  chat: (messages: readonly Message[], options: ChatOptions = {}) =>
-    answer(engine, tokenizer, () => format.encode(messages), format.stopTokens, options),
-  complete(prompt: string | readonly number[], options: ChatOptions = {}) {
+  chat(messages: readonly Message[], options: ChatOptions = {}) {
+    const tokens = (tools: readonly Tool[]) => format.encode(messages, { tools });
+    return answer(engine, tokenizer, tokens, format.stopTokens, options);
+  },
+  complete(prompt: string | readonly number[], options: CompletionOptions = {}) {
     const bos = tokenizer.bos === null ? [] : [tokenizer.bos];
     const tokens = () => (typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt);
     return answer(engine, tokenizer, tokens, tokenizer.stopTokens, options);
@@ -55,54 +79,88 @@ interface Pending {
 async function* answer(
   engine: Engine,
   tokenizer: Tokenizer,
-  prompt: () => readonly number[],
+  prompt: (tools: readonly Tool[]) => readonly number[],
   stopTokens: ReadonlySet<number>,
-  { stop = [], signal, ...options }: ChatOptions,
+  chatOptions: ChatOptions,
 ): AsyncGenerator<ChatEvent, void> {
+  const { stop = [], signal, tools: _, toolChoice, parallelToolCalls = true, responseFormat, ...options } = chatOptions;
   stop.forEach((text, i) => {
     if (typeof text !== 'string' || text === '') throw new RangeError(`stop[${i}]: got '${text}', wanted some text.`);
   });
+  const tools = callableTools(chatOptions);
+  const grammar = chatGrammar(chatOptions);
   const stopping = new AbortController();
-  const generation = engine.generate(prompt(), {
+  const generation = engine.generate(prompt(tools), {
     ...options,
+    ...(grammar !== undefined && { grammar }),
     stopTokens,
     signal: signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal,
   });
   const characters = tokenizer.stream();
+  const parser = tools.length > 0 ? createToolCallParser(tools) : null;
+  // Steering tokens are no text, but these two tell where calls stand.
+  const markers = new Map<number, string>();
+  for (const text of parser ? ['<|python_start|>', '<|python_end|>'] : []) {
+    const token = tokenizer.specialTokens.get(text);
+    if (token !== undefined) markers.set(token, text);
+  }
   const stops = createStopStrings(stop);
   let pending: Pending[] = [];
   let decoded = 0;
   let shown = 0;
   let taken = 0;
-  /** Text goes out with the tokens it completes; at the end also those of which only a part is shown. */
-  const show = (text: string, rest: 'wait' | 'cut' | 'all'): ChatEvent | null => {
-    shown += text.length;
+  let called = false;
+  /** The tokens that so much more text completes; at the end also those of which only a part is shown. */
+  const tokensOf = (length: number, rest: 'wait' | 'cut' | 'all'): TokenEvent[] => {
+    shown += length;
     const goes = ({ start, end }: Pending): boolean =>
       end <= shown || rest === 'all' || (rest === 'cut' && start < shown);
     const tokens = pending.filter(goes).map(({ event }) => event);
-    // Half a character's tokens wait for the other half.
-    if (text === '' && (rest === 'wait' || tokens.length === 0)) return null;
     pending = pending.filter(token => !goes(token));
-    return { type: 'text', text, tokens };
+    return tokens;
+  };
+  const show = function* (text: string, rest: 'wait' | 'cut' | 'all'): Generator<ChatEvent> {
+    const pieces: ToolCallPiece[] = parser ? parser.push(text) : text === '' ? [] : [{ type: 'text', text }];
+    if (parser && rest !== 'wait') pieces.push(...parser.end());
+    let framed: TokenEvent[] = [];
+    for (const piece of pieces) {
+      const last = piece === pieces.at(-1);
+      const raw = piece.type === 'text' ? piece.text : piece.type === 'call-end' ? '' : piece.raw;
+      const tokens = [...framed, ...tokensOf(raw.length, last ? rest : 'wait')];
+      framed = [];
+      if (piece.type === 'text') yield { ...piece, tokens };
+      else if (piece.type === 'frame') framed = tokens;
+      else if (piece.type === 'call-start') yield { type: piece.type, index: piece.index, name: piece.name, tokens };
+      else if (piece.type === 'call-arguments')
+        yield { type: piece.type, index: piece.index, delta: piece.delta, tokens };
+      else {
+        yield { ...piece, tokens };
+        called ||= !parallelToolCalls;
+        if (called) return;
+      }
+    }
+    // Half a character's tokens wait for the other half.
+    const left = rest === 'wait' ? framed : [...framed, ...tokensOf(0, rest)];
+    if (left.length > 0) yield { type: 'text', text: '', tokens: left };
   };
   try {
     for (;;) {
       const next = await generation.next();
       if (next.done) {
         const { reason, stats } = next.value;
-        if (stops.stopped) {
+        if (stops.stopped || called) {
           yield { type: 'end', reason: 'stop', stats: { ...stats, generatedTokens: taken } };
           return;
         }
         const last = stops.push(characters.end());
-        const event = show(last + stops.end(), stops.stopped ? 'cut' : 'all');
-        if (event) yield event;
+        yield* show(last + stops.end(), stops.stopped ? 'cut' : 'all');
         yield { type: 'end', reason: stops.stopped ? 'stop' : reason, stats };
         return;
       }
-      if (stops.stopped) continue; // computed before the abort arrived
+      if (stops.stopped || called) continue; // computed before the abort arrived
       taken++;
-      const text = characters.push(next.value.token);
+      const { token } = next.value;
+      const text = characters.push(token) + (markers.get(token) ?? '');
       if (text !== '') {
         // The first character is the one that tokens without text began.
         const [character] = text;
@@ -111,9 +169,9 @@ async function* answer(
       pending.push({ event: next.value, start: decoded, end: text === '' ? Infinity : decoded + text.length });
       decoded += text.length;
       const visible = stops.push(text);
-      const event = show(visible, stops.stopped ? 'cut' : 'wait');
-      if (stops.stopped) stopping.abort();
-      if (event) yield event;
+      const events = [...show(visible, stops.stopped ? 'cut' : 'wait')];
+      if (stops.stopped || called) stopping.abort();
+      yield* events;
     }
   } finally {
     stopping.abort();

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { clientOf, openEngine, startWorker } from './client.ts';
-import { EngineDraining, EngineFailed, EngineRestarting } from './errors.ts';
+import { EngineDraining, EngineFailed, EngineRestarting, QueueFull } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, ModelInfo } from './types.ts';
@@ -229,6 +229,16 @@ describe('errors', () => {
     await expect(engine.score([1, 2])).rejects.toThrow(/out of luck.*send them once more/);
     await ready;
     expect((await engine.score([1, 2, 3])).length).toBe(2);
+  });
+
+  test('who is too many is refused at once, while a pass is under way', async () => {
+    await using engine = await openEngine(models.llama4, { backend: 'reference', maxSequences: 1, maxWaiting: 1 });
+    const inside = [1, 2].map(seed => collect(engine, tokensOf(seed, 40), { maxTokens: 10 }));
+    const start = performance.now();
+    for (let i = 0; i < 100; i++) await expect(collect(engine, tokensOf(3, 9))).rejects.toThrow(QueueFull);
+    expect((performance.now() - start) / 100).toBeLessThan(20);
+    expect((await Promise.all(inside)).map(({ tokens }) => tokens.length)).toEqual([10, 10]);
+    for (let i = 0; i < 3; i++) expect((await collect(engine, tokensOf(3, 9), { maxTokens: 2 })).tokens.length).toBe(2);
   });
 
   test('draining finishes what is there, refuses what comes, and still tells its statistics', async () => {

@@ -5,7 +5,7 @@ import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed } from './errors.ts';
 import { createPace } from './pace.ts';
-import { plan, type Work } from './scheduler.ts';
+import { nextOf, plan, type Work } from './scheduler.ts';
 import { createSequences, type Place, type Sequences } from './sequences.ts';
 import type { Task } from './tasks.ts';
 
@@ -54,6 +54,8 @@ export class EngineLoop {
   readonly #sequences: Sequences;
   readonly #pace;
   readonly #door: Door;
+  /** Tokens computed for the keys that run or wait. */
+  readonly #served = new Map<string, number>();
   #waiting: Task[] = [];
   #running: Running[] = [];
   #looping: Promise<void> | null = null;
@@ -99,6 +101,9 @@ export class EngineLoop {
   enqueue(task: Task): void {
     this.checkOpen();
     this.#door.enter();
+    // Who comes anew has no claim on what was computed while it asked for nothing.
+    if (!this.#served.has(task.key))
+      this.#served.set(task.key, this.#served.size > 0 ? Math.min(...this.#served.values()) : 0);
     this.#waiting.push(task);
     this.wake();
   }
@@ -186,7 +191,12 @@ export class EngineLoop {
     // Also behind one who waits long: many may come and give up meanwhile.
     this.#waiting = this.#waiting.filter(task => !task.ended);
     this.#door.leave(before - this.#running.length - this.#waiting.length);
-    for (let task = this.#waiting[0]; task; task = this.#waiting[0]) {
+    while (this.#waiting.length > 0) {
+      const next = nextOf(
+        this.#waiting.map(({ key }) => key),
+        this.#served,
+      );
+      const task = this.#waiting[next]!;
       const place = this.#sequences.take(task.tokens, task.firstRow, task.salt);
       if (!place) break;
       const reused = place.tokens.length;
@@ -195,8 +205,11 @@ export class EngineLoop {
       this.sums.reusedTokens += reused;
       if (reused > 0) this.sums.reusedPrompts++;
       this.#running.push({ task, place, waited: 0 });
-      this.#waiting.shift();
+      this.#serve(task, task.tokens.length - reused);
+      this.#waiting.splice(next, 1);
     }
+    const active = new Set([...this.#waiting, ...this.#running.map(({ task }) => task)].map(({ key }) => key));
+    for (const key of this.#served.keys()) if (!active.has(key)) this.#served.delete(key);
     this.#sequences.trim();
   }
 
@@ -208,6 +221,7 @@ export class EngineLoop {
     const works = ready.map(({ task, place, waited }, i): Work => {
       const done = place.tokens.length;
       return {
+        key: task.key,
         remaining: task.tokens.length - done,
         drafts: drafts[i]!.length,
         logitRows: count => task.rowsBetween(done, done + count),
@@ -285,6 +299,7 @@ export class EngineLoop {
       if (kept < computed.length) place.tokens.length = this.#cache.truncate(place.sequence, from + kept);
       this.sums.draftedTokens += drafted;
       if (drafted > 0) this.sums.acceptedTokens += Math.max(0, given - 1);
+      if (decoding) this.#serve(task, kept);
       count[decoding ? 'decoded' : 'prefilled'] += kept;
     }
     this.#account(count.prefilled, count.decoded, ms);
@@ -321,6 +336,10 @@ export class EngineLoop {
     const sequences = Int32Array.of(place.sequence);
     await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
     this.#sequences.discard(place);
+  }
+
+  #serve({ key }: Task, tokens: number): void {
+    this.#served.set(key, (this.#served.get(key) ?? 0) + tokens);
   }
 
   #account(prefilled: number, decoded: number, ms: number): void {

@@ -36,7 +36,7 @@ export const jsonObjectGrammar = `root ::= object\n${preamble}`;
  * @throws GrammarError with a JSON pointer to what is wrong, not supported, or accepts nothing
  */
 export function jsonSchemaGrammar(schema: unknown, parameter = 'schema'): string {
-  checkSize(schema, parameter);
+  checkSchemaSize(schema, parameter);
   const document = new SchemaDocument(schema as Schema, parameter);
   const builder = new Builder(document);
   const root = builder.value(document.schema(schema, ''), '');
@@ -52,7 +52,8 @@ export function jsonSchemaGrammar(schema: unknown, parameter = 'schema'): string
   return grammar;
 }
 
-function checkSize(schema: unknown, parameter: string): void {
+/** Before anything recursive is done with it. @throws GrammarError when it is too large or too deep */
+export function checkSchemaSize(schema: unknown, parameter: string): void {
   // Level by level, so that no depth overflows the stack.
   let level: unknown[] = [schema];
   let parts = 0;

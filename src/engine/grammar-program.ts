@@ -32,7 +32,7 @@ export interface GrammarProgram {
 
 const MOST_NODES = 200_000;
 /** A repetition of something that may be empty is tried so many times without reading anything. */
-const MOST_EMPTY_REPETITIONS = 64;
+export const MOST_EMPTY_REPETITIONS = 64;
 const NONE: readonly number[] = [];
 
 /**

@@ -161,6 +161,27 @@ describe('the law', () => {
     );
   });
 
+  test.each([
+    ['root ::= ("a" | "é" | "b"){70,90} "c"', 100],
+    ['root ::= ("a"{1,70} "b"){66,68} [c1]', 260],
+    ['root ::= (("a" | "aa"){100,130} [b1]?){65,}', 400],
+  ])('counters near and far from their bounds: %s', (grammar, longest) => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('a', 'aa', 'ab', 'ba', 'b', 'c', 'abc'), { maxLength: longest }), steps => {
+        let place = begin(grammar);
+        for (const step of steps) {
+          const next = follow(place, step);
+          if (next === null) continue;
+          place = next;
+          // Each text from here byte by byte says what the mask of this place must say.
+          for (const [i, text] of texts.entries())
+            if (text !== '') expect(isAllowed(place.allowed, 256 + i)).toBe(follow(place, text) !== null);
+        }
+      }),
+      { numRuns: 12 },
+    );
+  });
+
   test.each(grammars)('what was tried and taken back leaves no trace: %s', grammar => {
     fc.assert(
       fc.property(fc.array(fc.nat(), { maxLength: 20 }), fc.array(fc.nat(), { maxLength: 8 }), (choices, tries) => {

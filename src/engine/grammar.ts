@@ -1,7 +1,16 @@
 // Follows a grammar byte by byte and says which tokens may come next. Places in a text are states of an automaton that is made
 // as it is walked: each is a set of positions in the grammar with what has to follow them, and each is made once.
 import { GrammarError } from './grammar-error.ts';
-import { BRANCH, BYTE, CALL, compileGrammar, END, type GrammarProgram, REPEAT } from './grammar-program.ts';
+import {
+  BRANCH,
+  BYTE,
+  CALL,
+  compileGrammar,
+  END,
+  type GrammarProgram,
+  MOST_EMPTY_REPETITIONS,
+  REPEAT,
+} from './grammar-program.ts';
 import type { TokenConstraint } from './token-constraint.ts';
 import { createTokenTrie, type TokenTrie } from './token-trie.ts';
 
@@ -140,7 +149,11 @@ class Automaton {
   }
 
   allowed(state: State, stops: readonly number[]): Uint32Array {
-    state.allowed ??= this.#mask(state);
+    if (!state.allowed) {
+      const twin = this.#twin(state);
+      twin.allowed ??= this.#mask(twin);
+      state.allowed = twin.allowed;
+    }
     const { whole } = state;
     if (whole && stops.length > 0) {
       const allowed = state.allowed.slice();
@@ -150,6 +163,38 @@ class Automaton {
     if (!whole && !state.allowed.some(bits => bits !== 0))
       throw new GrammarError(this.#parameter, '', 'no token of this vocabulary can continue the text here');
     return state.allowed;
+  }
+
+  /**
+   * A state from which the same tokens are allowed, the same one for many: a counter so far from its bounds that no token reaches
+   * them might as well stand elsewhere. Without it, every place in a string of limited length would be looked at anew.
+   */
+  #twin(state: State): State {
+    const { kinds, b, c } = this.#program;
+    const reach = this.#trie.deepest;
+    const known = new Map<Frame, Frame>();
+    const twinOf = (frame: Frame | null): Frame | null => {
+      if (!frame) return null;
+      let twin = known.get(frame);
+      if (!twin) {
+        const [fewest, most] = [b[frame.node]!, c[frame.node]!];
+        let { count } = frame;
+        // Parts that may be empty count without reading, but never so far.
+        if (kinds[frame.node] === REPEAT && most > MOST_EMPTY_REPETITIONS && most - count > reach) {
+          if (count >= fewest) count = Math.max(fewest, most - reach - 1);
+          else if (fewest - count > reach) count = fewest - reach - 1;
+        }
+        twin = this.#frame(twinOf(frame.parent), frame.node, count);
+        known.set(frame, twin);
+      }
+      return twin;
+    };
+    const nodes = this.#program.kinds.length;
+    const positions = state.nodes.map((node, i) => {
+      const frame = twinOf(state.frames[i]!);
+      return { key: (frame?.id ?? 0) * nodes + node, node, frame };
+    });
+    return this.#state(positions, state.whole);
   }
 
   #mask(start: State): Uint32Array {
@@ -242,6 +287,11 @@ class Automaton {
         }
       }
     }
+    return this.#state(positions, whole);
+  }
+
+  /** The state of some positions; the one there is, if there is one. */
+  #state(positions: { key: number; node: number; frame: Frame | null }[], whole: boolean): State {
     positions.sort((x, y) => x.key - y.key);
     const state = {
       nodes: positions.map(({ node }) => node),

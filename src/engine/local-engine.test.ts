@@ -5,7 +5,7 @@ import { PagedCache } from '../backends/compiled/cache.ts';
 import { ReferenceCache } from '../backends/reference/cache.ts';
 import { WasmThreads } from '../backends/wasm/threads.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
-import { EngineDraining, EngineFailed } from './errors.ts';
+import { EngineDraining, EngineFailed, QueueFull } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
 import { collect, geometry, POISON, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { Engine, EngineOptions, GenerateOptions } from './types.ts';
@@ -360,6 +360,44 @@ describe('ends and failures', () => {
     } finally {
       spoil.mockRestore();
     }
+  });
+
+  test('a key that asks for much does not keep another waiting', async () => {
+    await using engine = await open({ maxSequences: 1, cacheBytes: 0 });
+    const order: string[] = [];
+    const ask = async (fairnessKey: string, seed: number): Promise<void> => {
+      await collect(engine, tokensOf(seed, 12), { maxTokens: 4, fairnessKey });
+      order.push(fairnessKey);
+    };
+    const crowd = Array.from({ length: 12 }, (_, i) => ask('a', i));
+    while (order.length < 3) await new Promise(resolve => setImmediate(resolve));
+    await Promise.all([...crowd, ask('b', 20), ask('b', 21)]);
+    const places = order.flatMap((key, i) => (key === 'b' ? [i] : []));
+    expect(places[0]).toBeLessThanOrEqual(5);
+    expect(places[1]).toBeLessThanOrEqual(7);
+  });
+
+  test('who is too many is refused, told when to come again, and let in then', async () => {
+    await using engine = await open({ maxSequences: 1, maxWaiting: 2 });
+    const first = collect(engine, tokensOf(1, 9), { maxTokens: 4 });
+    const others = [2, 3].map(seed => collect(engine, tokensOf(seed, 9), { maxTokens: 4 }));
+    await new Promise(resolve => setImmediate(resolve));
+    const refused = collect(engine, tokensOf(4, 9));
+    await expect(refused).rejects.toThrow(QueueFull);
+    await expect(refused).rejects.toThrow(/llama4\.gguf: 2 requests wait already/);
+    await expect(refused).rejects.toMatchObject({ retryAfterMs: expect.any(Number) });
+    await Promise.all([first, ...others]);
+    expect((await collect(engine, tokensOf(4, 9), { maxTokens: 4 })).tokens.length).toBe(4);
+    // A crowd of which most give up leaves no place taken.
+    for (let round = 0; round < 50; round++)
+      await Promise.allSettled(
+        [1, 2, 3].map(async seed => {
+          for await (const _ of engine.generate(tokensOf(seed, 5))) break;
+        }),
+      );
+    await new Promise(resolve => setTimeout(resolve, 5));
+    const all = await Promise.allSettled([5, 6, 7].map(seed => collect(engine, tokensOf(seed, 9), { maxTokens: 2 })));
+    expect(all.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'fulfilled']);
   });
 
   test('draining finishes what is there and refuses what comes', async () => {

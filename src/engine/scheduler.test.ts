@@ -1,10 +1,11 @@
 // What a pass computes: within the budget, who decodes first, nobody starved.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Budget, plan, type Work } from './scheduler.ts';
+import { type Budget, nextOf, plan, type Work } from './scheduler.ts';
 
 /** A prompt wants the logits of its last token only. */
-const generation = (remaining: number, waited = 0): Work => ({
+const generation = (remaining: number, waited = 0, key = ''): Work => ({
+  key,
   remaining,
   drafts: 0,
   waited,
@@ -15,7 +16,7 @@ const guess = ({ remaining, drafts }: { remaining: number; drafts: number }) => 
   drafts: remaining === 1 ? drafts : 0,
   logitRows: (count: number) => Math.max(0, count - remaining + 1),
 });
-const allRows = (remaining: number): Work => ({ remaining, drafts: 0, waited: 0, logitRows: count => count });
+const allRows = (remaining: number): Work => ({ key: '', remaining, drafts: 0, waited: 0, logitRows: count => count });
 const budget = { tokens: 10, logitRows: 4, drafts: 8 };
 
 describe('plan', () => {
@@ -65,6 +66,33 @@ describe('plan', () => {
     expect(counts([guessing(6), generation(1)], { tokens: 2, logitRows: 5, drafts: 6 })).toEqual([1, 1]);
   });
 
+  test('keys share what prompts get, whatever each of them asks for', () => {
+    const counts = (works: Work[], tokens: number): number[] => {
+      const pieces = plan(works, { ...budget, logitRows: 99, tokens });
+      return works.map((_, i) => pieces.find(({ index }) => index === i)?.count ?? 0);
+    };
+    const crowd = Array.from({ length: 9 }, () => generation(100, 0, 'a'));
+    expect(counts([...crowd, generation(100, 0, 'b')], 60).at(-1)).toBe(30);
+    // Who needs less leaves the rest; nothing is left unused.
+    expect(counts([...crowd, generation(10, 0, 'b')], 60).at(-1)).toBe(10);
+    expect(counts([generation(9, 0, 'a'), generation(99, 0, 'b'), generation(99, 0, 'c')], 60)).toEqual([9, 26, 25]);
+    // Who decodes takes turns too, when not all can.
+    const decoders = Array.from({ length: 5 }, () => generation(1, 3, 'a'));
+    expect(counts([...decoders, generation(1, 0, 'b')], 2)).toEqual([1, 0, 0, 0, 0, 1]);
+    // More keys than tokens: the longest waiting.
+    expect(counts([generation(50, 0, 'a'), generation(5, 1, 'b'), generation(90, 2, 'c')], 1)).toEqual([0, 0, 1]);
+  });
+
+  test('next is who was served least, then who came first', () => {
+    const served = new Map([
+      ['a', 50],
+      ['b', 20],
+    ]);
+    expect(nextOf(['a', 'a', 'b', 'b'], served)).toBe(2);
+    expect(nextOf(['a', 'c', 'b'], served)).toBe(1);
+    expect(nextOf(['a', 'a'], served)).toBe(0);
+  });
+
   test('nothing to do', () => {
     expect(plan([], budget)).toEqual([]);
     expect(plan([generation(0)], budget)).toEqual([]);
@@ -74,6 +102,7 @@ describe('plan', () => {
     const work = fc.record({
       remaining: fc.integer({ min: 0, max: 40 }),
       kind: fc.boolean(),
+      key: fc.constantFrom('', 'a', 'b'),
       drafts: fc.integer({ min: 0, max: 6 }),
       waited: fc.integer({ min: 0, max: 5 }),
     });
@@ -87,6 +116,7 @@ describe('plan', () => {
           const works = list.map(w => ({
             ...(w.kind ? { ...generation(w.remaining), ...guess(w) } : allRows(w.remaining)),
             waited: w.waited,
+            key: w.key,
           }));
           const pieces = plan(works, { tokens, logitRows, drafts });
           expect(new Set(pieces.map(p => p.index)).size).toBe(pieces.length);

@@ -206,7 +206,30 @@ export interface Engine extends AsyncDisposable {
   stats(): Promise<EngineStats>;
 }
 
-/** What a chat model says while it answers. */
+/**
+ * What a chat model says while it answers. Calls of tools come one after another, `index` counts them; `tokens` are those that an
+ * event completes.
+ */
 export type ChatEvent =
   | { readonly type: 'text'; readonly text: string; readonly tokens: readonly TokenEvent[] }
+  | {
+      readonly type: 'call-start';
+      readonly index: number;
+      readonly name: string;
+      readonly tokens: readonly TokenEvent[];
+    }
+  /** More of the arguments, as JSON text. */
+  | {
+      readonly type: 'call-arguments';
+      readonly index: number;
+      readonly delta: string;
+      readonly tokens: readonly TokenEvent[];
+    }
+  /** `complete`: the arguments together are a JSON object. Else they broke off, by the limit of tokens or by the model's fault. */
+  | {
+      readonly type: 'call-end';
+      readonly index: number;
+      readonly complete: boolean;
+      readonly tokens: readonly TokenEvent[];
+    }
   | { readonly type: 'end'; readonly reason: FinishReason; readonly stats: GenerationStats };

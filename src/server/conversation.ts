@@ -10,32 +10,16 @@ import { wrongValue } from './parameters.ts';
  * @throws ApiError 400: the chat template refuses the conversation, it fills the context, or a bias names no token.
  */
 export function checkConversation(chat: ChatModel, { messages, options }: Conversation, param = 'messages'): number {
-  refuseUnbuilt(options);
   const tokens = countTokens(chat, { messages, options }, param);
   checkRoom(chat, tokens, param);
   checkBiases(chat, options);
   return tokens;
 }
 
-/** What chat models cannot do yet is not ignored: silence would be a wrong answer. */
-function refuseUnbuilt(options: ChatOptions): void {
-  for (const [option, param] of [
-    ['tools', 'tools'],
-    ['responseFormat', 'response_format'],
-  ] as const)
-    if (option in options)
-      throw new ApiError(
-        400,
-        'unsupported_parameter',
-        `'${param}' must be nothing, for this server does not have that feature yet.`,
-        { param },
-      );
-}
-
 /** @throws ApiError 400 if the chat template refuses the conversation. */
-export function countTokens(chat: ChatModel, { messages }: Conversation, param = 'messages'): number {
+export function countTokens(chat: ChatModel, { messages, options }: Conversation, param = 'messages'): number {
   try {
-    return chat.format.encode(messages).length;
+    return chat.format.encode(messages, { tools: options.toolChoice === 'none' ? [] : options.tools }).length;
   } catch (error) {
     throw new ApiError(
       400,

@@ -1,18 +1,12 @@
 // Tools as requests describe them, and which of them an answer may or must call.
 import { z } from 'zod';
+import type { ResponseFormat, ToolChoice } from '../engine/chat-types.ts';
+import type { Tool } from '../tokenizer/tokenizer.ts';
 import { list, wrongValue } from './parameters.ts';
 
+export type { ResponseFormat, ToolChoice };
+
 export const MAX_TOOLS = 128;
-
-/** A function the model may call, whatever API described it. */
-export interface Tool {
-  readonly name: string;
-  readonly description?: string;
-  /** JSON Schema of the arguments, an object's. */
-  readonly parameters?: Readonly<Record<string, unknown>>;
-}
-
-export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string };
 
 export interface ToolUse {
   readonly tools?: readonly Tool[];
@@ -25,11 +19,6 @@ export const toolName = z
   .regex(/^[a-zA-Z0-9_.-]{1,64}$/, { error: 'a name of 1 to 64 letters, digits, underscores, dots and dashes' });
 export const schemaObject = z.record(z.string(), z.unknown(), { error: 'an object that is a JSON Schema' });
 export const description = z.string({ error: 'a string' }).nullish();
-
-/** How the answer's text must be formed. */
-export type ResponseFormat =
-  | { readonly type: 'json_object' }
-  | { readonly type: 'json_schema'; readonly schema: Readonly<Record<string, unknown>> };
 
 const formatName = z.string({ error: 'a name' });
 export const jsonSchemaFormat = { name: formatName, description, schema: schemaObject, strict: z.boolean().nullish() };

@@ -4,6 +4,8 @@ import { ContentGuard } from './content-guard.ts';
 import { SpecialFinder } from './special-text.ts';
 import type { ChatFormat, Message, Tokenizer } from './tokenizer.ts';
 import { TokenizerError } from './tokenizer-error.ts';
+import { toolCallText } from './tool-call-text.ts';
+import { withTools } from './tool-prompt.ts';
 
 export interface JinjaFormatOptions {
   /** Default 'jinja'. */
@@ -27,6 +29,7 @@ export function jinjaFormat(tokenizer: Tokenizer, source: string, options: Jinja
       `the chat template has ${source.length} characters; at most ${LONGEST_TEMPLATE} are supported`,
     );
   const template = parse(source);
+  const writesCalls = source.includes('tool_calls');
   // A special text of one character could not be broken by a mark.
   const specials = new Map([...tokenizer.specialTokens].filter(([text]) => text.length > 1));
   const finder = new SpecialFinder(specials);
@@ -62,7 +65,10 @@ export function jinjaFormat(tokenizer: Tokenizer, source: string, options: Jinja
   return {
     name,
     stopTokens: tokenizer.stopTokens,
-    encode(messages, { generationPrompt = true } = {}) {
+    encode(conversation, { generationPrompt = true, tools = [] } = {}) {
+      const messages = withTools(conversation, tools).map(message =>
+        writesCalls ? message : withCallsAsText(message),
+      );
       const mark = ContentGuard.freeMark([source, JSON.stringify(messages)]);
       let text = render(messages, generationPrompt, false, mark);
       let matches = [...finder.all(text)];
@@ -95,6 +101,12 @@ function parse(source: string): Template {
   } catch (error) {
     throw new TokenizerError(`the chat template is no Jinja template: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** For templates that know no calls: what the model said is in the text. */
+function withCallsAsText(message: Message): Message {
+  const { toolCalls = [], ...plain } = message;
+  return { ...plain, content: plain.content + toolCalls.map(call => toolCallText(call, 'json')).join('; ') };
 }
 
 function templateMessage(message: Message, protect: (text: string) => string): Record<string, unknown> {

@@ -2,6 +2,7 @@
 import type { ChatFormat, Tokenizer } from './tokenizer.ts';
 import { TokenizerError } from './tokenizer-error.ts';
 import { type ToolCallStyle, toolCallText } from './tool-call-text.ts';
+import { withTools } from './tool-prompt.ts';
 
 export interface Llama4FormatOptions {
   /** How calls in earlier assistant messages are written. Default json, as in Meta's encode_dialog_prompt. */
@@ -30,9 +31,9 @@ export function llama4Format(tokenizer: Tokenizer, options: Llama4FormatOptions 
   return {
     name: 'llama4',
     stopTokens: tokenizer.stopTokens,
-    encode(messages, { generationPrompt = true } = {}) {
+    encode(messages, { generationPrompt = true, tools = [] } = {}) {
       const parts: number[][] = [[begin!]];
-      for (const { role, content, toolCalls = [] } of messages) {
+      for (const { role, content, toolCalls = [] } of withTools(messages, tools)) {
         const ofTool = role === 'tool' || role === 'ipython';
         const calls = role === 'assistant' ? toolCalls : [];
         parts.push(header(ofTool ? 'ipython' : role), tokenizer.encode(content));

@@ -8,6 +8,15 @@ export interface Message {
   readonly toolCalls?: readonly { readonly name: string; readonly arguments: unknown }[];
 }
 
+/** A function that the model may call. */
+export interface Tool {
+  /** 1 to 64 letters, digits, underscores, dots and dashes. */
+  readonly name: string;
+  readonly description?: string;
+  /** JSON Schema of the arguments, an object's. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
 export interface Tokenizer {
   /** Ids are 0 … vocabSize − 1. */
   readonly vocabSize: number;
@@ -39,8 +48,14 @@ export interface TokenStream {
 /** Messages ⇄ tokens. */
 export interface ChatFormat {
   readonly name: string;
-  /** The conversation as tokens, BOS included, ending with the header of the assistant's next message unless told not to. */
-  encode(messages: readonly Message[], options?: { generationPrompt?: boolean }): number[];
+  /**
+   * The conversation as tokens, BOS included, ending with the header of the assistant's next message unless told not to. Tools are described in
+   * the system message.
+   */
+  encode(
+    messages: readonly Message[],
+    options?: { readonly generationPrompt?: boolean; readonly tools?: readonly Tool[] },
+  ): number[];
   /** Tokens that end the assistant's message. */
   readonly stopTokens: ReadonlySet<number>;
 }
