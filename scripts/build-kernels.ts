@@ -1,11 +1,12 @@
 // Compiles src/backends/kernels (freestanding C++) to dist/kernels/kernels.wasm with Clang from npm. Silent unless it fails.
 
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { commands, Exit, runLLVM, type Tree } from '@yowasp/clang';
+import { tablesHeader } from './tables-header.ts';
 
 // Optimising Clang itself costs a build this short more than it gives back. (`--liftoff-only` alone implies the others only at start.)
 for (const flag of ['--liftoff-only', '--no-wasm-tier-up', '--no-wasm-dynamic-tiering']) setFlagsFromString(flag);
@@ -64,33 +65,6 @@ async function tool(name: 'clang' | 'wasm-ld', args: string[], files: Tree): Pro
     writeSync(2, Buffer.concat(printed).toString().replaceAll('kernels/', 'src/backends/kernels/'));
     process.exit(1);
   }
-}
-
-/** C++ text of every table of formats-tables.ts that is an array of integers or a typed array, with the type that holds it. */
-async function tablesHeader(): Promise<string> {
-  const url = new URL('src/backends/formats-tables.ts', root);
-  const lines = ['// Generated from src/backends/formats-tables.ts.', '#pragma once', '#include <stdint.h>'];
-  if (existsSync(url)) {
-    for (const [name, table] of Object.entries((await import(url.href)) as Record<string, unknown>)) {
-      if (!Array.isArray(table) && !ArrayBuffer.isView(table)) continue;
-      const values = Array.from(table as unknown as ArrayLike<number>);
-      if (!values.every(Number.isInteger)) continue;
-      const snake = name.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`);
-      lines.push(`static const ${cType(table, values)} ${snake}[${values.length}] = {${values.join(', ')}};`);
-    }
-  }
-  return `${lines.join('\n')}\n`;
-}
-
-function cType(table: unknown, values: number[]): string {
-  if (table instanceof Int8Array) return 'int8_t';
-  if (table instanceof Uint8Array) return 'uint8_t';
-  if (table instanceof Uint16Array) return 'uint16_t';
-  if (table instanceof Uint32Array) return 'uint32_t';
-  const signed = values.some(value => value < 0);
-  const most = Math.max(...values.map(value => (value < 0 ? -2 * value - 1 : value)));
-  const bits = signed ? (most < 256 ? 8 : 32) : most < 256 ? 8 : most < 65536 ? 16 : 32;
-  return `${signed ? '' : 'u'}int${bits}_t`;
 }
 
 /** Units that take long to compile, longest first; the others follow. The order makes the build shorter and nothing else. */

@@ -1,4 +1,4 @@
-// Builds what is stale: the kernels (C++ to WebAssembly), the library (dist/), the page (dist/web).
+// Builds what is stale: the kernels (C++ to WebAssembly, and to machine code where a compiler is), the library (dist/), the page (dist/web).
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -10,15 +10,34 @@ interface Step {
   output: string;
   command: string;
   args: string[];
+  /** It says itself why there is nothing, and all else goes on. */
+  optional?: boolean;
 }
 
 const steps: Step[] = [
   {
     name: 'kernels',
-    inputs: ['src/backends/kernels/**/*.{cpp,h}', 'src/backends/formats-tables.ts', 'scripts/build-kernels.ts'],
+    inputs: [
+      'src/backends/kernels/**/*.{cpp,h}',
+      'src/backends/formats-tables.ts',
+      'scripts/{build-kernels,tables-header}.ts',
+    ],
     output: 'dist/kernels/kernels.wasm',
     command: 'node',
     args: ['scripts/build-kernels.ts'],
+  },
+  {
+    name: 'native kernels',
+    inputs: [
+      'src/backends/{kernels,native}/**/*.{cpp,h}',
+      'src/backends/native/load.ts',
+      'src/backends/formats-tables.ts',
+      'scripts/{build-native,tables-header}.ts',
+    ],
+    output: 'dist/native/maverick-plain.node',
+    command: 'node',
+    args: ['scripts/build-native.ts'],
+    optional: true,
   },
   {
     name: 'library',
@@ -41,7 +60,7 @@ for (const step of steps) {
   const inputs = [...new Set([...step.inputs, 'package-lock.json'].flatMap(pattern => globSync(pattern)))].sort();
   for (const path of inputs) if (/\.[a-z0-9]+$/i.test(path)) hash.update(path).update('\0').update(readFileSync(path));
   const digest = hash.digest('hex');
-  const stamp = `dist/.stamps/${step.name}`;
+  const stamp = `dist/.stamps/${step.name.replaceAll(' ', '-')}`;
   if (existsSync(step.output) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) continue;
   const start = performance.now();
   console.log(`Building the ${step.name} …`);
@@ -50,6 +69,7 @@ for (const step of steps) {
     console.error(`Building the ${step.name} failed: ${step.command} ${step.args.join(' ')}`);
     process.exit(status ?? 1);
   }
+  if (step.optional && !existsSync(step.output)) continue;
   mkdirSync('dist/.stamps', { recursive: true });
   writeFileSync(stamp, digest);
   console.log(`  built in ${((performance.now() - start) / 1000).toFixed(1)} s.`);

@@ -1,6 +1,7 @@
 // The public door: everything a program may import from 'open-maverick'.
 
 export type { Backend } from './backends/backend.ts';
+export { createNativeBackend } from './backends/native/native.ts';
 export { createReferenceBackend } from './backends/reference/reference.ts';
 export { createWasmBackend } from './backends/wasm/wasm.ts';
 export { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint/checkpoint.ts';

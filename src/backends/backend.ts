@@ -88,6 +88,8 @@ export interface Counters {
  */
 export interface Backend extends AsyncDisposable {
   readonly name: 'reference' | 'wasm' | 'native' | 'webgpu';
+  /** Instruction set its kernels were compiled for, where there are several. */
+  readonly variant?: string;
   readonly threads: number;
   readonly counters: Readonly<Counters>;
   /** Bytes held for weights, caches and activations together. */

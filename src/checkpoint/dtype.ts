@@ -30,6 +30,17 @@ export const formats = {
   IQ4_XS: { ggmlType: 23, blockSize: 256, blockBytes: 136 },
   IQ3_S: { ggmlType: 21, blockSize: 256, blockBytes: 110 },
   IQ3_XXS: { ggmlType: 18, blockSize: 256, blockBytes: 98 },
+  IQ2_S: { ggmlType: 22, blockSize: 256, blockBytes: 82 },
+  IQ2_XS: { ggmlType: 17, blockSize: 256, blockBytes: 74 },
+  IQ2_XXS: { ggmlType: 16, blockSize: 256, blockBytes: 66 },
+  IQ1_M: { ggmlType: 29, blockSize: 256, blockBytes: 56 },
+  IQ1_S: { ggmlType: 19, blockSize: 256, blockBytes: 50 },
+  MXFP4: { ggmlType: 39, blockSize: 32, blockBytes: 17 },
+  NVFP4: { ggmlType: 40, blockSize: 64, blockBytes: 36 },
+  TQ1_0: { ggmlType: 34, blockSize: 256, blockBytes: 54 },
+  TQ2_0: { ggmlType: 35, blockSize: 256, blockBytes: 66 },
+  Q1_0: { ggmlType: 41, blockSize: 128, blockBytes: 18 },
+  Q2_0: { ggmlType: 42, blockSize: 64, blockBytes: 18 },
 } as const satisfies Record<string, Format>;
 
 /** The name of a storage format. */

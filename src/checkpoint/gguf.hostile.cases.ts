@@ -325,6 +325,7 @@ const shapes: HostileCase[] = [
   shaped('2^40 elements in a small file', [2 ** 40], /tensor x: its data reach/),
   withTensors('Q4_0 of 33', [tensor('x', [33], 2, 0)], /tensor x: .*33 must be a multiple of 32/),
   withTensors('Q4_K of 32', [tensor('x', [32, 8], 12, 0)], /tensor x: .*32 must be a multiple of 256/),
+  withTensors('NVFP4 of 96', [tensor('x', [96], 40, 0)], /tensor x: .*96 must be a multiple of 64/),
   withTensors('Q8_0 of 1', [tensor('x', [1], 8, 0)], /tensor x: .*1 must be a multiple of 32/),
 ];
 
@@ -332,10 +333,10 @@ const types: HostileCase[] = [
   ...(
     [
       [4, 'Q4_2'],
-      [17, 'IQ2_XS'],
-      [29, 'IQ1_M'],
-      [34, 'TQ1_0'],
-      [39, 'MXFP4'],
+      [9, 'Q8_1'],
+      [15, 'Q8_K'],
+      [31, 'Q4_0_4_4'],
+      [38, 'IQ4_NL_8_8'],
     ] as const
   ).map(([type, name]) =>
     withTensors(

@@ -12,7 +12,7 @@ import {
   positiveInteger,
   wholeNumber,
 } from './options.ts';
-import { bytesText, countText, durationText, perSecond, rateText } from './quantities.ts';
+import { bytesText, computedBy, countText, durationText, perSecond, rateText } from './quantities.ts';
 import { columns, print, progressBar, type Terminal, table } from './terminal.ts';
 
 interface Flags extends EngineFlags {
@@ -47,6 +47,7 @@ interface Result {
   readonly activeParameters: number;
   readonly weightBytes: number;
   readonly backend: string;
+  readonly variant?: string;
   readonly threads: number;
   readonly loadMs: number;
   readonly prompt: number;
@@ -106,6 +107,7 @@ async function bench(name: string, flags: Flags, terminal: Terminal): Promise<vo
     activeParameters: info.activeParameters,
     weightBytes: info.weightBytes,
     backend: info.backend,
+    ...(info.variant && { variant: info.variant }),
     threads: info.threads,
     loadMs: info.loadMs,
     prompt,
@@ -207,7 +209,7 @@ function describe(result: Result): string {
         'parameters',
         `${countText(result.parameters)}, ${countText(result.activeParameters)} a token; ${bytesText(result.weightBytes)}`,
       ],
-      ['computed by', `${result.backend}, ${result.threads} thread${result.threads === 1 ? '' : 's'}`],
+      ['computed by', computedBy(result)],
       ['load', durationText(result.loadMs)],
       ['peak memory', bytesText(result.peakMemoryBytes)],
     ]),

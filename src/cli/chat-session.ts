@@ -5,7 +5,7 @@ import type { Conversation } from './conversation.ts';
 import { messageOf } from './failures.ts';
 import { statsLine } from './generate.ts';
 import { MessageReader } from './message-reader.ts';
-import { countText } from './quantities.ts';
+import { computedBy, countText } from './quantities.ts';
 import { columns, note, styled, type Terminal } from './terminal.ts';
 
 interface Session {
@@ -28,10 +28,10 @@ export async function talk(
   using reader = new MessageReader(terminal);
   const session: Session = { model, conversation, options, terminal, reader, name };
   if (reader.interactive) {
-    const { parameters, backend, threads, contextTokens } = model.engine.info;
+    const { info } = model.engine;
     note(
       terminal,
-      `${basename(name)} · ${countText(parameters)} parameters · ${backend}, ${threads} threads · ${contextTokens} tokens of context`,
+      `${basename(name)} · ${countText(info.parameters)} parameters · ${computedBy(info)} · ${info.contextTokens} tokens of context`,
     );
     note(terminal, '/help lists what can be typed. Ctrl-C stops an answer, Ctrl-D leaves.');
   }

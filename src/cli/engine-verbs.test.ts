@@ -42,13 +42,15 @@ describe('generate', () => {
 
   test('--prompt-lookup changes no token, and says what its guesses were worth', async () => {
     const text = 'the sea the sea the sea';
+    let drafted = 0; // what random weights say, and so what can be looked up, depends on the backend
     for (const options of [[], ['--temperature', '0.5', '--seed', '4', '--repetition-penalty', '0.8']]) {
       const wanted = await generated(text, '-n', '40', ...options);
       const got = await generated(text, '-n', '40', ...options, '--prompt-lookup', '6');
       expect(got.tokens).toEqual(wanted.tokens);
-      expect(got.stats.draftedTokens).toBeGreaterThan(0);
+      drafted += got.stats.draftedTokens;
       expect(wanted.stats.draftedTokens).toBe(0);
     }
+    expect(drafted).toBeGreaterThan(0);
     const { stderr } = await maverick(['generate', model, text, '-n', '40', '--prompt-lookup']);
     expect(stderr).toMatch(/· \d+ of \d+ guesses right ·/);
   });
@@ -211,7 +213,7 @@ test('tokenize goes there and back', async () => {
 });
 
 test('bench and inspect agree on the model', async () => {
-  const args = ['--prompt', '8', '--generate', '4', '--repeat', '2', '--depth', '4', '--json', ...flags];
+  const args = ['--prompt', '8', '--generate', '4', '--repeat', '2', '--depth', '16', '--json', ...flags];
   const { code, stdout } = await maverick(['bench', model, ...args]);
   expect(code).toBe(0);
   const bench = JSON.parse(stdout);
@@ -229,7 +231,7 @@ test('bench and inspect agree on the model', async () => {
     bench.activeParameters,
     bench.weightBytes,
   ]);
-  expect((await maverick(['bench', model, ...args.slice(0, -3), ...flags])).stdout).toMatch(/decode at depth 4 +3 /);
+  expect((await maverick(['bench', model, ...args.slice(0, -3), ...flags])).stdout).toMatch(/decode at depth 16 +3 /);
 });
 
 test('chat takes scripted turns', async () => {

@@ -1,5 +1,6 @@
 // Options that several verbs share, checked while the command line is read.
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type BackendName, backendNames } from '../engine/choose-backend.ts';
 import type { EngineOptions, GenerateOptions } from '../engine/types.ts';
 
 /** A number from `low` to `high`. */
@@ -30,7 +31,7 @@ export const collectText = (text: string, before: readonly string[] | undefined)
 ];
 
 export interface EngineFlags {
-  backend?: 'wasm' | 'reference';
+  backend?: BackendName;
   threads?: number;
   context?: number;
 }
@@ -38,7 +39,10 @@ export interface EngineFlags {
 export const addEngineOptions = (command: Command): Command =>
   command
     .addOption(
-      new Option('--backend <name>', 'what computes (reference is exact and slow)').choices(['wasm', 'reference']),
+      new Option(
+        '--backend <name>',
+        'what computes (default: native where compiled, else wasm; reference is exact and slow)',
+      ).choices(backendNames),
     )
     .option(
       '--threads <number>',

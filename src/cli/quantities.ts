@@ -43,3 +43,11 @@ export const perSecond = (items: number, ms: number): number => (ms > 0 ? (items
 
 export const rateText = (perSecondValue: number): string =>
   perSecondValue >= 100 ? perSecondValue.toFixed(0) : perSecondValue.toFixed(1);
+
+/** What computes: "native avx2, 2 threads". */
+export const computedBy = (info: {
+  readonly backend: string;
+  readonly variant?: string;
+  readonly threads: number;
+}): string =>
+  `${info.backend}${info.variant ? ` ${info.variant}` : ''}, ${info.threads} thread${info.threads === 1 ? '' : 's'}`;

@@ -1,9 +1,9 @@
 // The engine's promises: requests do not touch each other, what is cached changes nothing, everything ends and says why.
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { PagedCache } from '../backends/compiled/cache.ts';
 import { ReferenceCache } from '../backends/reference/cache.ts';
-import { WasmCache } from '../backends/wasm/cache.ts';
-import { Threads } from '../backends/wasm/threads.ts';
+import { WasmThreads } from '../backends/wasm/threads.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { EngineDraining, EngineFailed, QueueFull } from './errors.ts';
 import { openLocalEngine } from './local-engine.ts';
@@ -302,7 +302,7 @@ describe('ends and failures', () => {
     const engine = await open({ backend: 'wasm', threads: 2, maxSequences: 2 });
     const generation = engine.generate(tokensOf(5, 3));
     await generation.next();
-    const lost = vi.spyOn(Threads.prototype, 'run').mockImplementation(() => {
+    const lost = vi.spyOn(WasmThreads.prototype, 'run').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {
@@ -325,7 +325,7 @@ describe('ends and failures', () => {
 
   test.each([
     ['reference', ReferenceCache],
-    ['wasm', WasmCache],
+    ['wasm', PagedCache],
   ] as const)('a pass that one request spoils is computed again without it, %s', async (backend, Cache) => {
     const append = Cache.prototype.append;
     const spoilt = 255;
@@ -420,10 +420,10 @@ describe('ends and failures', () => {
 
   test('a cache that fails ends the engine, with a reason that names the file', async () => {
     await using engine = await open({ backend: 'wasm', threads: 1, maxSequences: 1 });
-    const append = vi.spyOn(WasmCache.prototype, 'append').mockImplementation(() => {
+    const append = vi.spyOn(PagedCache.prototype, 'append').mockImplementation(() => {
       throw new Error('out of luck');
     });
-    const broken = vi.spyOn(WasmCache.prototype, 'truncate').mockImplementation(() => {
+    const broken = vi.spyOn(PagedCache.prototype, 'truncate').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {
@@ -477,7 +477,7 @@ describe('ends and failures', () => {
 
 describe('options are checked', () => {
   test.each([
-    [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'wasm' or 'reference'/],
+    [{ backend: 'cuda' as 'wasm' }, /^backend: got cuda, wanted 'native' or 'wasm' or 'reference'/],
     [{ threads: 0 }, /^threads: got 0, wanted a whole number from 1 to 64/],
     [{ maxSequences: 1.5 }, /^maxSequences: got 1.5/],
     [{ passMs: 0 }, /^passMs: got 0, wanted milliseconds/],

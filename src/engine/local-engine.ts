@@ -6,6 +6,7 @@ import type { Llama4 } from '../model/llama4.ts';
 import { bindWeights, loadWeights } from '../model/weights.ts';
 import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheFile } from './cache-file.ts';
 import { createChannel } from './channel.ts';
+import { chooseBackend } from './choose-backend.ts';
 import { EngineLoop } from './engine-loop.ts';
 import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
@@ -52,7 +53,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const contextTokens = contextOf(checked, modelPlan.config);
   checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
   const grammars = createGrammars(options.tokenBytes ?? null, modelPlan.config.vocab);
-  const backend = await createBackend(checked);
+  const backend = await chooseBackend(checked.backend, checked.threads);
   try {
     const model = await loadWeights(bound, backend, options);
     const cache = backend.createCache(
@@ -67,6 +68,7 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
       path: checkpoint.path,
       config: modelPlan.config,
       backend: backend.name,
+      ...(backend.variant && { variant: backend.variant }),
       threads: backend.threads,
       contextTokens,
       maxBatch: checked.maxBatch,
@@ -80,15 +82,6 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
     await backend[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-async function createBackend({ backend, threads }: CheckedEngineOptions): Promise<Backend> {
-  if (backend === 'reference') {
-    const { createReferenceBackend } = await import('../backends/reference/reference.ts');
-    return createReferenceBackend();
-  }
-  const { createWasmBackend } = await import('../backends/wasm/wasm.ts');
-  return createWasmBackend({ threads });
 }
 
 class LocalEngine implements Engine {

@@ -1,11 +1,13 @@
 // What callers ask for, checked before anything is computed: an error names the option, what it got and what it wanted.
 import { availableParallelism } from 'node:os';
 import type { Llama4Config } from '../model/llama4.ts';
+import { type BackendName, backendNames } from './choose-backend.ts';
 import type { EngineOptions, GenerateOptions } from './types.ts';
 
 /** Options of an engine with all defaults filled in; the context is still open until the checkpoint is known. */
 export interface CheckedEngineOptions {
-  readonly backend: 'wasm' | 'reference';
+  /** Undefined: the fastest there is. */
+  readonly backend: BackendName | undefined;
   readonly threads: number;
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
@@ -25,7 +27,7 @@ const MOST_DRAFTED = 64;
 /** @throws RangeError naming the option, what it got and what it wanted */
 export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions {
   const {
-    backend = 'wasm',
+    backend,
     threads = availableParallelism(),
     contextTokens,
     maxSequences = 4,
@@ -35,7 +37,8 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     passMs = 250,
     maxRestarts = 3,
   } = options;
-  if (backend !== 'wasm' && backend !== 'reference') throw wrong('backend', backend, "'wasm' or 'reference'");
+  if (backend !== undefined && !backendNames.includes(backend))
+    throw wrong('backend', backend, backendNames.map(name => `'${name}'`).join(' or '));
   whole('threads', threads, 1, MOST_THREADS);
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);

@@ -3,8 +3,8 @@ import type { Llama4Config } from '../model/llama4.ts';
 import type { TokenBytes } from './token-trie.ts';
 
 export interface EngineOptions {
-  /** Default 'wasm'. 'reference' is scalar TypeScript: exact and slow. */
-  readonly backend?: 'wasm' | 'reference';
+  /** Default 'native' where there are kernels for this processor, else 'wasm'. 'reference' is scalar TypeScript: exact and slow. */
+  readonly backend?: 'native' | 'wasm' | 'reference';
   /** Compute threads; default: the processors this process may use. */
   readonly threads?: number;
   /** Positions a sequence may hold; default: the checkpoint's, at most 8192. */
@@ -121,6 +121,8 @@ export interface ModelInfo {
   readonly path: string;
   readonly config: Llama4Config;
   readonly backend: string;
+  /** Instruction set of the backend's kernels, where there are several. */
+  readonly variant?: string;
   readonly threads: number;
   readonly contextTokens: number;
   readonly maxBatch: number;

@@ -14,7 +14,7 @@ export interface GgufFile {
 }
 
 const splitName = /^(?<stem>.+)-(?<part>\d{5})-of-(?<count>\d{5})\.gguf$/i;
-const quantizationName = /(?:^|[-._])((?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|BF16|F16|F32))$/i;
+const quantizationName = /(?:^|[-._])((?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32))$/i;
 
 /** What a file name says of the model's quantization. */
 export function quantizationOf(path: string): string | null {

@@ -36,7 +36,7 @@ describe('golden, 8,300 tokens', () => {
     '%s, wasm',
     async name => {
       const { single } = await agreements(name, await createWasmBackend({ threads: 2 }));
-      // Of 128 random experts some are nearly tied, and a row that goes to another one is off: see wasm.test.ts.
+      // Of 128 random experts some are nearly tied, and a row that goes to another one is off: see compiled.test.ts.
       expect(single.medianKl).toBeLessThanOrEqual(1e-3);
       expect(single.meanKl).toBeLessThanOrEqual(1e-5);
       expect(single.top1).toBeGreaterThanOrEqual(0.9);

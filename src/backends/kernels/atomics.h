@@ -1,6 +1,23 @@
-// What threads ask of the machine: atomic numbers, sleeping and waking.
+// What threads ask of the machine: atomic numbers, waiting, sleeping and waking.
 #pragma once
 #include <stdint.h>
+
+#if defined(__wasm__)
+#elif defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+extern "C" int __ulock_wait(uint32_t operation, void* address, uint64_t value, uint32_t microseconds);
+extern "C" int __ulock_wake(uint32_t operation, void* address, uint64_t value);
+#elif defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#define NOMINMAX
+#include <windows.h>
+#else
+#error "No way to sleep on a number is known for this system."
+#endif
 
 static inline int atomic_load(const int32_t& x) { return __atomic_load_n(&x, __ATOMIC_SEQ_CST); }
 static inline void atomic_store(int32_t& x, int value) { __atomic_store_n(&x, value, __ATOMIC_SEQ_CST); }
@@ -12,9 +29,45 @@ static inline int atomic_or(int32_t& x, int bits) { return __atomic_fetch_or(&x,
 static inline int count(int32_t& x, int value) { return __atomic_fetch_add(&x, value, __ATOMIC_RELAXED); }
 static inline int64_t count(int64_t& x, int64_t value) { return __atomic_fetch_add(&x, value, __ATOMIC_RELAXED); }
 
-/// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever.
+/// Between two looks at a number that another thread is to change: leaves the core to its other thread.
+static inline void pause_between_looks() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb" ::: "memory"); // `yield` is over at once on most
+#endif
+}
+/// Looks before a thread goes to sleep: tens of microseconds, longer than most commands of a decode step differ between threads.
+#if defined(__wasm__)
+constexpr int looks = 20000;
+#else
+constexpr int looks = 2000;
+#endif
+
+/// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever. May return earlier.
 static inline void sleep_while(int32_t& x, int expected, int64_t nanoseconds) {
+#if defined(__wasm__)
   __builtin_wasm_memory_atomic_wait32(&x, expected, nanoseconds);
+#elif defined(__linux__)
+  const timespec time = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+  syscall(SYS_futex, &x, FUTEX_WAIT_PRIVATE, expected, nanoseconds < 0 ? nullptr : &time, nullptr, 0);
+#elif defined(__APPLE__)
+  const uint32_t compare_and_wait = 1, without_errno = 0x1000000;
+  __ulock_wait(compare_and_wait | without_errno, &x, (uint32_t)expected, nanoseconds < 0 ? 0 : (uint32_t)(nanoseconds / 1000));
+#else
+  WaitOnAddress(&x, &expected, sizeof x, nanoseconds < 0 ? INFINITE : (DWORD)(nanoseconds / 1000000));
+#endif
 }
 /// Wakes all who sleep at x.
-static inline void wake(int32_t& x) { __builtin_wasm_memory_atomic_notify(&x, 0xffffffffu); }
+static inline void wake(int32_t& x) {
+#if defined(__wasm__)
+  __builtin_wasm_memory_atomic_notify(&x, 0xffffffffu);
+#elif defined(__linux__)
+  syscall(SYS_futex, &x, FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr, nullptr, 0);
+#elif defined(__APPLE__)
+  const uint32_t compare_and_wait = 1, all = 0x100, without_errno = 0x1000000;
+  __ulock_wake(compare_and_wait | all | without_errno, &x, 0);
+#else
+  WakeByAddressAll(&x);
+#endif
+}

@@ -1,12 +1,23 @@
-// Attention over paged half-precision keys and values. src/backends/wasm/attention.ts writes these structures.
+// Attention over paged keys and values, halves or Q8_0 blocks. The host's attention.ts writes these structures.
 #pragma once
+#include <stddef.h>
 #include <stdint.h>
 
 #include "team.h"
 
-/// Positions of one page. Page p of a sequence holds positions [32p, 32p + 32). For each kv head a page has the keys as
-/// [head_dim][32], so that lanes are positions, and then the values as [32][head_dim], both as halves.
+/// Positions of one page. Page p of a sequence holds positions [32p, 32p + 32), and in it one part of `page_bytes / kv_heads` bytes
+/// for each kv head: keys, as [head_dim][32] so that lanes are positions, and then values, as [32][head_dim].
+///
+/// F16: all are halves. Q8_0: all are signed bytes, and behind the keys are their scales, halves [blocks][32], and behind the values
+/// theirs, [32][blocks]: one scale for each 32 numbers of a head, the last block being as short as it must, blocks =
+/// ⌈head_dim / 32⌉. A number is byte · scale.
+///
+/// Pages need not be cleared: what is not visible to a row is never multiplied with anything of that row's, even by 0, so neither
+/// old bytes that look like NaN nor another token's infinities reach it.
 constexpr int page_positions = 32;
+
+/// How a cache stores numbers, by the ids of GGUF.
+enum class PageFormat : int { F16 = 1, Q8_0 = 8 };
 
 /// The keys of a row are summed in ranges of this many positions, and the ranges are then merged in ascending order. The ranges
 /// depend on positions only, so a row's numbers are the same however the work was shared out.
@@ -35,11 +46,17 @@ struct Piece {
   int32_t partial;     // row of `partials` for the piece's first (token, head), or −1: the piece is whole and writes to y
 };
 
+/// head_dim is a multiple of 4, at most most_head_dim; heads is a multiple of kv_heads.
 struct AttentionShape {
   int heads, kv_heads, head_dim;
+  PageFormat format = PageFormat::F16;
 };
 
-/// Stores keys and values [tokens, kv_heads, head_dim] into pages[t], at position positions[t].
+/// Bytes of one page of one layer: 128 · kv_heads · head_dim for F16.
+size_t page_bytes(AttentionShape shape);
+
+/// Stores keys and values [tokens, kv_heads, head_dim] into pages[t], at position positions[t]. Halves are bounded by ±65504; a
+/// block of Q8_0 with an infinity or NaN becomes NaN.
 void append(const float* keys, const float* values, int tokens, AttentionShape shape, const double* pages, const int* positions,
             Team team);
 

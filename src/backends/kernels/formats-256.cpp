@@ -1,9 +1,9 @@
-// The kernels of the "K" formats.
+// Kernels of the "K" formats.
 #include "formats-256.h"
-#include "matmul-rounded.h"
+#include "quantized-of.h"
 
-constinit const QuantizedKernels kernels_q2_k = kernels_of<FormatQ2_K>();
-constinit const QuantizedKernels kernels_q3_k = kernels_of<FormatQ3_K>();
-constinit const QuantizedKernels kernels_q4_k = kernels_of<FormatQ4_K>();
-constinit const QuantizedKernels kernels_q5_k = kernels_of<FormatQ5_K>();
-constinit const QuantizedKernels kernels_q6_k = kernels_of<FormatQ6_K>();
+const Quantized quantized_q2_k = quantized_of<FormatQ2_K>();
+const Quantized quantized_q3_k = quantized_of<FormatQ3_K>();
+const Quantized quantized_q4_k = quantized_of<FormatQ4_K>();
+const Quantized quantized_q5_k = quantized_of<FormatQ5_K>();
+const Quantized quantized_q6_k = quantized_of<FormatQ6_K>();

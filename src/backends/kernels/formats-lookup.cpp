@@ -1,8 +1,8 @@
-// The kernels of the formats whose numbers index a table.
+// Kernels of the formats that index tables.
 #include "formats-lookup.h"
-#include "matmul-rounded.h"
+#include "quantized-of.h"
 
-constinit const QuantizedKernels kernels_iq4_nl = kernels_of<FormatIQ4_NL>();
-constinit const QuantizedKernels kernels_iq4_xs = kernels_of<FormatIQ4_XS>();
-constinit const QuantizedKernels kernels_iq3_s = kernels_of<FormatIQ3_S>();
-constinit const QuantizedKernels kernels_iq3_xxs = kernels_of<FormatIQ3_XXS>();
+const Quantized quantized_iq4_nl = quantized_of<FormatIQ4_NL>();
+const Quantized quantized_iq4_xs = quantized_of<FormatIQ4_XS>();
+const Quantized quantized_iq3_s = quantized_of<FormatIQ3_S>();
+const Quantized quantized_iq3_xxs = quantized_of<FormatIQ3_XXS>();

@@ -1,50 +1,146 @@
-// How a storage format looks to the kernels, and what formats are taken apart with.
-//
-// A quantized format F is a struct that says how to take its blocks apart:
-//   elements, bytes   of one block; elements is a multiple of 32
-//   spans             scales per 32 numbers: 1, or 2 (one per 16)
-//   largest, offset   `quants` gives unsigned numbers q in 0 … largest ≤ 127, and a stored number is scale · (q − offset) − minimum;
-//                     or largest = signed_bytes: `quants` gives any signed bytes, a stored number is scale · q;
-//                     or largest = signed_but_128: the same, and −128 is not among them
-//   minimums          whether there are minimums (else `scales` leaves them alone)
-//   scales(rows, at, scale, minimum, constants)   for the block that starts `at` bytes into each of four rows: its scales (lanes are
-//                     rows), one per span
-//   quants<S>(block, turn, a, b, constants)   with s = turn · distinct + S: its numbers 32 s … 32 s + 15 and the next 16
-//   distinct          how many S there are, which differ in shifts; the rest is done by turns
-// The layouts are written down in src/backends/reference/blocks*.ts, from ggml-common.h (ggml-org/ggml).
+// How packed blocks of each storage format are taken apart. Sixteen rows are packed as one tile: block after block, and within a
+// block field after field, each field of all sixteen rows side by side. So a lane is a row, and every format reads its fields as
+// if there were one row only. Source of the layouts: ggml-common.h and ggml-quants.c (ggml-org/ggml).
 #pragma once
-#include "quantized-kernels.h"
-#include "vector.h"
+#include "simd.h"
+// Made by scripts/build-kernels.ts from src/backends/formats-tables.ts.
+#include "formats-tables.h"
 
-constexpr int signed_bytes = -128, signed_but_128 = -127;
-constexpr bool is_signed(int largest) { return largest < 0; }
+/** Rows of a tile. */
+constexpr int tile_rows = 16;
 
-/** The same four bytes of four rows. */
-INLINE u32x4 gather32(const FourRows& rows, size_t at) {
-  const u32x4 a = load32_low(rows.row[0] + at), b = load32_low(rows.row[1] + at);
-  const u32x4 c = load32_low(rows.row[2] + at), d = load32_low(rows.row[3] + at);
-  const u64x2 ab = (u64x2)__builtin_shufflevector(a, b, 0, 4, 1, 5), cd = (u64x2)__builtin_shufflevector(c, d, 0, 4, 1, 5);
-  return (u32x4)__builtin_shufflevector(ab, cd, 0, 2);
-}
-
-/** The same sixteen bytes of four rows: lane r of word i is bytes 4i … 4i + 3 of row r. */
-struct Words {
-  u32x4 word[4];
+/** The packed block of some lanes' rows. A field at byte `at` of a block in the file is at byte 16 · at of the packed block. */
+struct Rows {
+  const uint8_t* block;
+  int first;  // of the tile's rows
+  INLINE u32v word(int at) const { return load<u32v>(block + tile_rows * at + 4 * first); }
+  INLINE u32v short_word(int at) const { return __builtin_convertvector(load<u16h>(block + tile_rows * at + 2 * first), u32v); }
+  INLINE f32v half(int at) const { return load_halves(block + tile_rows * at + 2 * first); }
+  INLINE u32v byte(int at) const {
+    typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+    return __builtin_convertvector(load<Bytes>(block + tile_rows * at + first), u32v);
+  }
 };
-INLINE Words gather128(const FourRows& rows, size_t at) {
-  Words words;
-  for (int r = 0; r < 4; r++) words.word[r] = load<u32x4>(rows.row[r] + at);
-  transpose(words.word[0], words.word[1], words.word[2], words.word[3]);
-  return words;
-}
 
-/** Bits `shift` … `shift + bits − 1` of each lane, as floats. */
+/** `count` fields of `width` bytes. */
+struct Fields {
+  int width, count;
+};
+
+/** Thirty-two numbers of each row: q[j] holds numbers 4j … 4j + 3, one row a lane. A number is scale · (q − offset) − minimum. */
+struct Part {
+  u8v q[8];
+  f32v scale[2];    // of the first and the last sixteen; where spans is 1, of all
+  f32v minimum[2];  // where there are minimums
+};
+
+/**
+ * What a format struct F tells:
+ * parts: blocks of 32 in one of its blocks; bytes: of a block in the file; fields: in file order;
+ * spans: 2 if each sixteen numbers have their own scale; largest: q is 0 … largest; offset, minimums: see `Part`;
+ * distinct: after so many parts the code repeats, with `turn` one higher;
+ * Head and head(rows): what all parts of a block share;
+ * part<s>(rows, head, turn, part): part turn · distinct + s.
+ */
+struct Format {
+  static constexpr int parts = 1, spans = 1, offset = 0, distinct = 1;
+  static constexpr bool minimums = false;
+};
+
+INLINE u8v low_nibbles(u32v a) { return (u8v)(a & 0x0f0f0f0fu); }
+INLINE u8v high_nibbles(u32v a) { return (u8v)((a >> 4) & 0x0f0f0f0fu); }
+/** Bit i of the low four, as byte i: 0 or 1. */
+INLINE u32v spread_bits(u32v a) { return ((a & 15) * 0x00204081u) & 0x01010101u; }
+/** Some bits of each byte, moved `right` (or left, if negative) to the place of `mask`. */
+template <int right>
+INLINE u8v bits_of(u32v a, uint32_t mask) {
+  if constexpr (right >= 0) return (u8v)((a >> right) & mask);
+  return (u8v)((a << -right) & mask);
+}
+/** Bits [from, from + bits) of each lane as floats. */
 template <int bits>
-INLINE f32x4 field(u32x4 a, int shift) {
-  return to_float((i32x4)((a >> shift) & ((1u << bits) - 1)));
+INLINE f32v field(u32v a, int from) {
+  return to_float((i32v)((a >> from) & ((1u << bits) - 1)));
 }
 
-/** Sixteen bytes, 255 where the bit is set and else 0: of the first two bytes' bits, or of the third's and fourth's. */
-INLINE u8x16 spread_bits(u8x16 bits, u8x16 which_bytes, const Constants& c) {
-  return (u8x16)((lookup(bits, which_bytes) & c.bit_of_byte) == c.bit_of_byte);
+struct FormatQ4_0 : Format {
+  static constexpr int bytes = 18, largest = 15, offset = 8;
+  static constexpr Fields fields[] = {{2, 1}, {4, 4}};
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+  template <int>
+  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
+    p.scale[0] = rows.half(0);
+    for (int j = 0; j < 4; j++) {
+      const u32v q = rows.word(2 + 4 * j);
+      p.q[j] = low_nibbles(q);
+      p.q[j + 4] = high_nibbles(q);
+    }
+  }
+};
+
+struct FormatQ4_1 : Format {
+  static constexpr int bytes = 20, largest = 15;
+  static constexpr bool minimums = true;
+  static constexpr Fields fields[] = {{2, 2}, {4, 4}};
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+  template <int>
+  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
+    p.scale[0] = rows.half(0);
+    p.minimum[0] = -rows.half(2);
+    for (int j = 0; j < 4; j++) {
+      const u32v q = rows.word(4 + 4 * j);
+      p.q[j] = low_nibbles(q);
+      p.q[j + 4] = high_nibbles(q);
+    }
+  }
+};
+
+/** Nibbles, and a word of fifth bits before them, at byte `at`. */
+INLINE void five_bits(const Rows& rows, int at, Part& p) {
+  const u32v fifth = rows.word(at);
+  for (int j = 0; j < 4; j++) {
+    const u32v q = rows.word(at + 4 + 4 * j);
+    p.q[j] = low_nibbles(q) | (u8v)(spread_bits(fifth >> (4 * j)) << 4);
+    p.q[j + 4] = high_nibbles(q) | (u8v)(spread_bits(fifth >> (4 * j + 16)) << 4);
+  }
 }
+
+struct FormatQ5_0 : Format {
+  static constexpr int bytes = 22, largest = 31, offset = 16;
+  static constexpr Fields fields[] = {{2, 1}, {4, 5}};
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+  template <int>
+  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
+    p.scale[0] = rows.half(0);
+    five_bits(rows, 2, p);
+  }
+};
+
+struct FormatQ5_1 : Format {
+  static constexpr int bytes = 24, largest = 31;
+  static constexpr bool minimums = true;
+  static constexpr Fields fields[] = {{2, 2}, {4, 5}};
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+  template <int>
+  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
+    p.scale[0] = rows.half(0);
+    p.minimum[0] = -rows.half(2);
+    five_bits(rows, 4, p);
+  }
+};
+
+struct FormatQ8_0 : Format {
+  static constexpr int bytes = 34, largest = 255, offset = 128;
+  static constexpr Fields fields[] = {{2, 1}, {4, 8}};
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+  template <int>
+  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
+    p.scale[0] = rows.half(0);
+    for (int j = 0; j < 8; j++) p.q[j] = (u8v)(rows.word(2 + 4 * j) ^ 0x80808080u);
+  }
+};

@@ -1,111 +1,146 @@
-// Products of F32, F16 and BF16 matrices with F32 activations. Each result is the sum of eight partial sums (k mod 8) and of the
-// last k mod 8 products, always in the same order, however many rows there are.
+// Products of F32, F16 and BF16 matrices with F32 activations: `float_rows` is all that others call.
+//
+// Both sides lie along k, so lanes are taken along k: every result is LANES chains of multiply-adds over k in ascending order (a
+// tail counts as one more vector, filled with zeros), which are then added in a fixed order. So it is the same bits for any
+// number of rows, wherever they lie. A block of four weight rows and up to `most_columns` rows of activations fills the
+// registers.
+// Where there are few registers, weights are made floats once for many blocks, a piece of k at a time.
 #pragma once
 #include "vector.h"
 
 struct FormatF32 {
   static constexpr int bytes = 4;
-  static INLINE void eight(const uint8_t* p, f32x4& a, f32x4& b) {
-    a = load<f32x4>(p);
-    b = load<f32x4>(p + 16);
-  }
-  static INLINE float one(const uint8_t* p) { return load<float>(p); }
+  static INLINE f32v vector(const uint8_t* p) { return load<f32v>(p); }
 };
 
 struct FormatF16 {
   static constexpr int bytes = 2;
-  static INLINE void eight(const uint8_t* p, f32x4& a, f32x4& b) {
-    const u16x8 halves = load<u16x8>(p), zero = {};
-    a = high_half_to_float((u32x4)__builtin_shufflevector(zero, halves, 0, 8, 1, 9, 2, 10, 3, 11));
-    b = high_half_to_float((u32x4)__builtin_shufflevector(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15));
-  }
-  static INLINE float one(const uint8_t* p) {
-    const uint32_t upper = (uint32_t)load<uint16_t>(p) << 16;
-    return high_half_to_float(u32x4{upper, upper, upper, upper})[0];
-  }
+  static INLINE f32v vector(const uint8_t* p) { return load_halves(p); }
 };
 
 struct FormatBF16 {
   static constexpr int bytes = 2;
-  static INLINE void eight(const uint8_t* p, f32x4& a, f32x4& b) {
-    const u16x8 halves = load<u16x8>(p), zero = {};
-    a = (f32x4)__builtin_shufflevector(zero, halves, 0, 8, 1, 9, 2, 10, 3, 11);
-    b = (f32x4)__builtin_shufflevector(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15);
-  }
-  static INLINE float one(const uint8_t* p) {
-    const uint32_t bits = (uint32_t)load<uint16_t>(p) << 16;
-    return load<float>(&bits);
-  }
+  static INLINE f32v vector(const uint8_t* p) { return (f32v)load_upper(p); }
 };
 
-/** Partial sums of four weight rows with one row of activations. */
-struct Partials {
-  f32x4 even[4], odd[4];
+namespace floats {
+
+constexpr int weights_at_once = 4;
+constexpr int most_columns = vector_registers == 32 ? 6 : 3;
+/**
+ * Numbers along k that are made floats together, and the rows of activations that share them. Where a block has twice as many
+ * multiply-adds for a weight, it hides the conversion, and all blocks read the weights as they are.
+ */
+constexpr int piece = 1024, columns_in_chunk = vector_registers == 32 ? most_columns : 48;
+
+/** The numbers from k on, zeros from `end` on. */
+template <class F>
+INLINE f32v tail(const uint8_t* row, int k, int end) {
+  uint8_t some[LANES * F::bytes] = {};
+  for (int i = 0; i < (end - k) * F::bytes; i++) some[i] = row[(size_t)k * F::bytes + i];
+  return F::vector(some);
+}
+
+/** sums[c][r] += the products of w[r] and x[c] over [0, count), which may end in a tail. */
+template <class F, int columns>
+INLINE void add_products(const uint8_t* const* w, const float* const* x, int count, f32v (&sums)[columns][weights_at_once]) {
+  int k = 0;
+#pragma GCC unroll 1
+  for (; k + LANES <= count; k += LANES) {
+    f32v column[columns];
+    for (int c = 0; c < columns; c++) column[c] = load<f32v>(x[c] + k);
+    for (int r = 0; r < weights_at_once; r++) {
+      const f32v weight = F::vector(w[r] + (size_t)k * F::bytes);
+      for (int c = 0; c < columns; c++) sums[c][r] = madd(weight, column[c], sums[c][r]);
+    }
+  }
+  if (k < count)
+    for (int r = 0; r < weights_at_once; r++) {
+      const f32v weight = tail<F>(w[r], k, count);
+      for (int c = 0; c < columns; c++) sums[c][r] = madd(weight, tail<FormatF32>((const uint8_t*)x[c], k, count), sums[c][r]);
+    }
+}
+
+/** What a block of products reads and writes: four weight rows, of which `valid` have results. */
+struct Block {
+  const uint8_t* w[weights_at_once];
+  int valid;
+  const float* x;
+  int in;
+  const int* index;  // null: all rows
+  float* y;          // of the first weight row
+  size_t y_stride;
+  INLINE int64_t row(int i) const { return index ? index[i] : i; }
 };
 
-/** The sums over all of `in`, given those over its whole eights. */
-template <class F>
-INLINE f32x4 finish(const Partials& sums, const uint8_t* const* w, const float* x, int in) {
-  f32x4 result;
-  for (int r = 0; r < 4; r++) {
-    const f32x4 four = sums.even[r] + sums.odd[r];
-    float total = (four[0] + four[1]) + (four[2] + four[3]);
-    for (int k = in & ~7; k < in; k++) total += F::one(w[r] + (size_t)k * F::bytes) * x[k];
-    result[r] = total;
+/** The products over k in [from, from + count) of rows first … first + columns − 1, added to what `kept` holds from before. */
+template <class F, int columns>
+void multiply(const Block& b, const uint8_t* const* w, int from, int count, int first, f32v (*kept)[weights_at_once]) {
+  const float* x[columns];
+  for (int c = 0; c < columns; c++) x[c] = b.x + b.row(first + c) * b.in + from;
+  f32v sums[columns][weights_at_once] = {};
+  if (from > 0)
+    for (int c = 0; c < columns; c++)
+      for (int r = 0; r < weights_at_once; r++) sums[c][r] = kept[c][r];
+  add_products<F, columns>(w, x, count, sums);
+  if (from + count < b.in) {
+    for (int c = 0; c < columns; c++)
+      for (int r = 0; r < weights_at_once; r++) kept[c][r] = sums[c][r];
+    return;
   }
-  return result;
+  for (int c = 0; c < columns; c++) {
+    const f32x4 results = add_across(sums[c][0], sums[c][1], sums[c][2], sums[c][3]);
+    float* const y = b.y + (size_t)b.row(first + c) * b.y_stride;
+    if (b.valid == weights_at_once) store(y, results);
+    else
+      for (int r = 0; r < b.valid; r++) y[r] = results[r];
+  }
 }
 
-/** Four weight rows times one row: weights are converted on the way. */
-template <class F>
-f32x4 one_float_row(const uint8_t* const* w, int in, const float* x) {
-  Partials sums = {};
-#pragma clang loop unroll(disable)
-  for (int k = 0; k + 8 <= in; k += 8) {
-    const f32x4 x0 = load<f32x4>(x + k), x1 = load<f32x4>(x + k + 4);
-    for (int r = 0; r < 4; r++) {
-      f32x4 a, b;
-      F::eight(w[r] + (size_t)k * F::bytes, a, b);
-      sums.even[r] = madd(a, x0, sums.even[r]);
-      sums.odd[r] = madd(b, x1, sums.odd[r]);
-    }
-  }
-  return finish<F>(sums, w, x, in);
+template <class F, int columns = most_columns>
+INLINE void multiply(int now, const Block& b, const uint8_t* const* w, int from, int count, int first, f32v (*kept)[weights_at_once]) {
+  if (now == columns) return multiply<F, columns>(b, w, from, count, first, kept);
+  if constexpr (columns > 1) multiply<F, columns - 1>(now, b, w, from, count, first, kept);
 }
 
-constexpr int most_float_rows = 16;
-
-/** Four weight rows times rows index[0] … index[count − 1], count ≤ most_float_rows: weights are converted once, a piece at a time. */
+/** Columns first … last − 1, more of them than one block holds. */
 template <class F>
-void many_float_rows(const uint8_t* const* w, int in, const float* x, const int* index, int count, f32x4* results) {
-  constexpr int piece = 128;
-  float weights[4][piece];
-  Partials sums[most_float_rows] = {};
-  const int whole = in & ~7;
-  for (int from = 0; from < whole; from += piece) {
-    const int length = whole - from < piece ? whole - from : piece;
-    for (int r = 0; r < 4; r++)
-#pragma clang loop unroll(disable)
-      for (int k = 0; k < length; k += 8) {
-        f32x4 a, b;
-        F::eight(w[r] + (size_t)(from + k) * F::bytes, a, b);
-        store(weights[r] + k, a);
-        store(weights[r] + k + 4, b);
-      }
-#pragma clang loop unroll(disable)
-    for (int i = 0; i < count; i++) {
-      const float* row = x + (size_t)index[i] * in + from;
-      Partials part = sums[i];
-#pragma clang loop unroll(disable)
-      for (int k = 0; k < length; k += 8) {
-        const f32x4 x0 = load<f32x4>(row + k), x1 = load<f32x4>(row + k + 4);
-        for (int r = 0; r < 4; r++) {
-          part.even[r] = madd(load<f32x4>(weights[r] + k), x0, part.even[r]);
-          part.odd[r] = madd(load<f32x4>(weights[r] + k + 4), x1, part.odd[r]);
-        }
-      }
-      sums[i] = part;
+void multiply_chunk(const Block& b, int first, int last) {
+  alignas(64) float weights[weights_at_once][piece];
+  f32v kept[columns_in_chunk][weights_at_once];
+  const uint8_t* w[weights_at_once];
+  for (int r = 0; r < weights_at_once; r++) w[r] = (const uint8_t*)weights[r];
+  for (int from = 0; from < b.in; from += piece) {
+    const int count = b.in - from < piece ? b.in - from : piece;
+    for (int r = 0; r < weights_at_once; r++) {
+      const uint8_t* const row = b.w[r] + (size_t)from * F::bytes;
+      int k = 0;
+      for (; k + LANES <= count; k += LANES) store(weights[r] + k, F::vector(row + (size_t)k * F::bytes));
+      if (k < count) store(weights[r] + k, tail<F>(row, k, count));
+    }
+    for (int i = first; i < last; i += most_columns)
+      multiply<FormatF32>(last - i < most_columns ? last - i : most_columns, b, w, from, count, i, kept + (i - first));
+  }
+}
+
+}  // namespace floats
+
+/**
+ * y[t][r] = the products of weight row r, of `rows` that follow each other at w, with row t of x [any, in], for t = index[0] …
+ * index[count − 1], or 0 … count − 1 if index is null; y_stride floats from one t to the next. Any rows, count ≥ 0, in ≥ 1. Fastest
+ * with as many weight rows a call as the second-level cache holds: x is read once for all of them.
+ */
+template <class F>
+void float_rows(const uint8_t* w, int rows, int in, const float* x, const int* index, int count, float* y, size_t y_stride) {
+  using namespace floats;
+  const size_t stride = (size_t)in * F::bytes;
+  for (int first = 0; first < count; first += columns_in_chunk) {
+    const int last = count - first < columns_in_chunk ? count : first + columns_in_chunk;
+    for (int o = 0; o < rows; o += weights_at_once) {
+      Block b = {{}, rows - o < weights_at_once ? rows - o : weights_at_once, x, in, index, y + o, y_stride};
+      for (int r = 0; r < weights_at_once; r++) b.w[r] = w + (size_t)(o + (r < b.valid ? r : b.valid - 1)) * stride;
+      if (last - first <= most_columns) multiply<F>(last - first, b, b.w, 0, in, first, nullptr);
+      else if constexpr (columns_in_chunk > most_columns) multiply_chunk<F>(b, first, last);
     }
   }
-  for (int i = 0; i < count; i++) results[i] = finish<F>(sums[i], w, x + (size_t)index[i] * in, in);
 }

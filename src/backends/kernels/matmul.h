@@ -9,29 +9,20 @@
 
 #include "team.h"
 
-/** Storage formats, by their id in GGUF (src/checkpoint/dtype.ts). */
-enum Format : int {
-  F32 = 0,
-  F16 = 1,
-  BF16 = 30,
-  Q4_0 = 2,
-  Q4_1 = 3,
-  Q5_0 = 6,
-  Q5_1 = 7,
-  Q8_0 = 8,
-  Q2_K = 10,
-  Q3_K = 11,
-  Q4_K = 12,
-  Q5_K = 13,
-  Q6_K = 14,
-  IQ3_XXS = 18,
-  IQ4_NL = 20,
-  IQ3_S = 21,
-  IQ4_XS = 23,
-};
-
-/** Bytes of `n` stored numbers, a whole number of blocks; 0 for a format not in the list. */
+/** Bytes of `n` stored numbers, a whole number of blocks, as in a file; 0 for a format that is not known. */
 size_t row_bytes(int format, int n);
+
+/**
+ * Bytes that a matrix [out, in] takes in memory. Quantized formats are packed: rows are padded to a multiple of sixteen. Several
+ * matrices of one tensor lie one behind the other.
+ */
+size_t matrix_bytes(int format, int out, int in);
+/** Whether a format is packed. */
+bool is_packed(int format);
+/** Bytes of scratch that `pack` needs. */
+size_t pack_scratch_bytes(int format, int in, int threads);
+/** Team. Packs a matrix in place: w holds `out` rows as in the file, without gaps, and has room for matrix_bytes. */
+void pack(int format, void* w, int out, int in, void* scratch, Team team);
 
 /**
  * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as
@@ -49,14 +40,11 @@ void choose_words(int below);
  */
 size_t rounded_row_bytes(int bits, int n);
 
-/**
- * Team. Rounds x [rows, n] to 8 or 16 bits in blocks of 32, one scale each: one form for all quantized weight formats. The largest
- * magnitude of a block becomes 127 or 32767; a block with an infinity or NaN makes every product with it NaN.
- */
+/** Team. Rounds x [rows, n] to 8 or 16 bits in blocks of 32, one scale each: one form for all quantized weight formats. */
 void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Team team);
 
 /**
- * Team. y [rows, out] = x · wᵀ, w [out, in] in `format` as in a file, any alignment. x is F32 [rows, in], or what
+ * Team. y [rows, out] = x · wᵀ, w [out, in] as `pack` leaves it. x is F32 [rows, in], or what
  * `quantize_rows(activation_bits(format, in), …, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
  */
 void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team);
@@ -71,12 +59,12 @@ size_t expert_scratch_bytes(int experts, int rows, int threads);
 void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int rows, const int* slots,
                    float* y, void* scratch, Team team);
 
-/** The n numbers of one stored row (n a whole number of blocks), equal to the reference decoder's but for rounding. */
-void dequantize_row(int format, const void* row, int n, float* out);
+/** The `in` numbers of a row of a tensor [matrices, out, in], rows counted through all matrices; equal to the reference decoder's but for rounding. */
+void dequantize_row(int format, const void* w, int out, int in, int64_t row, float* y);
 
 /**
- * The relaxed dot product has two lowerings on x86, equal in result: one instruction, or three. Times one run of the kernel that
- * suits each (`form` 0: sums of 16 bits, 1: of 32 bits); the host calls it at start and keeps the faster with `choose_dot`.
+ * In WebAssembly the dot product has two lowerings on x86, equal in result: one instruction, or three. Times one run of the kernel
+ * that suits each (`form` 0: sums of 16 bits, 1: of 32 bits); the host calls it at start and keeps the faster with `choose_dot`.
  */
 void measure_dot(int form, int iterations);
 void choose_dot(int form);

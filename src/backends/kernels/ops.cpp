@@ -5,10 +5,10 @@
 
 namespace {
 
-/// Rows a thread claims at once, so that a claim covers about 4096 elements.
-int rows_at_once(int n) { return n >= 4096 ? 1 : 4096 / (n > 0 ? n : 1); }
-
 constexpr int elements_at_once = 4096;
+
+/// Rows a thread claims at once, so that a claim covers about as many elements.
+int rows_at_once(int n) { return n >= elements_at_once ? 1 : elements_at_once / (n > 0 ? n : 1); }
 
 template <class Body>
 void for_rows(int rows, int n, Team team, Body body) {
@@ -17,21 +17,50 @@ void for_rows(int rows, int n, Team team, Body body) {
     for (int row = from; row < from + count && row < rows; row++) body(row);
 }
 
-/// Calls four(i) for groups of four elements and one(i) for those left over. Both must do the same arithmetic.
-template <class Four, class One>
-void for_elements(int64_t count, Team team, Four four, One one) {
+/// y[i] = body(of the vectors at i of each input), tails included: every element goes through the same arithmetic.
+template <class Body, class... Inputs>
+INLINE void map(int n, Body body, float* y, const Inputs*... inputs) {
+  int i = 0;
+  for (; i + LANES <= n; i += LANES) store(y + i, body(load<f32v>(inputs + i)...));
+  if (i < n) store_some(y + i, body(load_some(inputs + i, n - i)...), n - i);
+}
+
+/// The same for any number of elements, shared out.
+template <class Body, class... Inputs>
+INLINE void map(int64_t count, Team team, Body body, float* y, const Inputs*... inputs) {
   const int blocks = (int)((count + elements_at_once - 1) / elements_at_once);
   for (int block; (block = claim(team, 1)) < blocks;) {
-    int64_t i = (int64_t)block * elements_at_once;
-    const int64_t end = i + elements_at_once < count ? i + elements_at_once : count;
-    for (; i + 4 <= end; i += 4) four(i);
-    for (; i < end; i++) one(i);
+    const int64_t from = (int64_t)block * elements_at_once;
+    map((int)(count - from < elements_at_once ? count - from : elements_at_once), body, y + from, (inputs + from)...);
   }
+}
+
+/// The sum of the squares in double precision: four chains for each lane of f64v, since one would wait for its additions.
+double sum_of_squares(const float* x, int n) {
+  constexpr int half = LANES / 2;
+  f64v sums[4] = {};
+  int i = 0;
+  for (; i + 4 * half <= n; i += 4 * half)
+    for (int j = 0; j < 4; j++) {
+      const f64v v = __builtin_convertvector(load<f32h>(x + i + j * half), f64v);
+      sums[j] += v * v;
+    }
+  const f64v lanes_of = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  double sum = 0;
+  for (int j = 0; j < half; j++) sum += lanes_of[j];
+  for (; i < n; i++) sum += (double)x[i] * x[i];
+  return sum;
 }
 
 float rank(float x) { return x == x ? x : -__builtin_inff(); }
 
-f32x4 load1(const float* p) { return f32x4{p[0], 0, 0, 0}; }
+/// Whether a lane is larger than `limit`.
+bool any_above(f32v a, float limit) {
+  const auto above = (VectorOf<int64_t, LANES / 2>)(a > splat(limit));
+  int64_t found = 0;
+  for (int i = 0; i < LANES / 2; i++) found |= above[i];
+  return found != 0;
+}
 
 }  // namespace
 
@@ -39,40 +68,26 @@ void rms_norm(const float* x, const float* weight, int rows, int n, float eps, f
   for_rows(rows, n, team, [=](int row) {
     const float* in = x + (int64_t)row * n;
     float* out = y + (int64_t)row * n;
-    f64x2 low = {0, 0}, high = {0, 0};
-    int i = 0;
-    for (; i + 4 <= n; i += 4) {
-      const f32x4 v = load<f32x4>(in + i);
-      const f64x2 a = {v[0], v[1]}, b = {v[2], v[3]};
-      low += a * a;
-      high += b * b;
-    }
-    double sum = (low[0] + low[1]) + (high[0] + high[1]);
-    for (; i < n; i++) sum += (double)in[i] * in[i];
-    const float scale = (float)(1.0 / __builtin_sqrt(sum / n + (double)eps));
-    const f32x4 scales = splat(scale);
-    i = 0;
-    if (weight) {
-      for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * scales * load<f32x4>(weight + i));
-      for (; i < n; i++) out[i] = in[i] * scale * weight[i];
-    } else {
-      for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * scales);
-      for (; i < n; i++) out[i] = in[i] * scale;
-    }
+    const f32v scale = splat((float)(1.0 / __builtin_sqrt(sum_of_squares(in, n) / n + (double)eps)));
+    if (weight) map(n, [=](f32v v, f32v w) { return v * scale * w; }, out, in, weight);
+    else map(n, [=](f32v v) { return v * scale; }, out, in);
   });
 }
 
 void rope(const float* x, const float* table, int tokens, int heads, int head_dim, float* y, Team team) {
+  // A pair is one lane of 64 bits: turning it swaps its numbers, and shifts repeat its cosine or its sine.
+  typedef uint64_t Pairs __attribute__((vector_size(4 * LANES)));
+  const auto turned = [](f32v pair, f32v angle) {
+    const Pairs p = (Pairs)pair, a = (Pairs)angle;
+    const f32v swapped = (f32v)((p << 32) | (p >> 32));
+    const f32v cosine = (f32v)((a & 0xffffffffu) | (a << 32));
+    const f32v sine = (f32v)(((a >> 32) | (a & 0xffffffff00000000u)) ^ 0x80000000u); // minus the first
+    return pair * cosine + swapped * sine;
+  };
   for_rows(tokens, heads * head_dim, team, [=](int token) {
-    const float* angles = table + (int64_t)token * head_dim;
     for (int head = 0; head < heads; head++) {
-      const float* in = x + ((int64_t)token * heads + head) * head_dim;
-      float* out = y + ((int64_t)token * heads + head) * head_dim;
-      for (int i = 0; i + 2 <= head_dim; i += 2) {
-        const float a = in[i], b = in[i + 1], c = angles[i], s = angles[i + 1];
-        out[i] = a * c - b * s;
-        out[i + 1] = a * s + b * c;
-      }
+      const int64_t at = ((int64_t)token * heads + head) * head_dim;
+      map(head_dim, turned, y + at, x + at, table + (int64_t)token * head_dim);
     }
   });
 }
@@ -84,6 +99,9 @@ void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team
     float* value = values + (int64_t)row * k;
     int kept = 0;
     for (int i = 0; i < n; i++) {
+      // What is not above the least that is kept cannot pass it.
+      while (kept == k && i + LANES <= n && !any_above(load<f32v>(in + i), rank(value[k - 1]))) i += LANES;
+      if (i == n) break;
       const float v = in[i];
       // Insertion from the back; a later index must be strictly larger to pass an earlier one.
       int at = kept;
@@ -98,39 +116,22 @@ void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team
 }
 
 void swiglu(const float* gate, const float* up, int64_t count, float* y, Team team) {
-  for_elements(
-      count, team,
-      [=](int64_t i) {
-        const f32x4 g = load<f32x4>(gate + i);
-        store(y + i, g * logistic(g) * load<f32x4>(up + i));
-      },
-      [=](int64_t i) {
-        const f32x4 g = load1(gate + i);
-        y[i] = (g * logistic(g) * load1(up + i))[0];
-      });
+  map(count, team, [](f32v g, f32v u) { return g * logistic(g) * u; }, y, gate, up);
 }
 
 void sigmoid(const float* x, int64_t count, float* y, Team team) {
-  for_elements(
-      count, team, [=](int64_t i) { store(y + i, logistic(load<f32x4>(x + i))); },
-      [=](int64_t i) { y[i] = logistic(load1(x + i))[0]; });
+  map(count, team, [](f32v v) { return logistic(v); }, y, x);
 }
 
 void add(const float* a, const float* b, float scale, int64_t count, float* y, Team team) {
-  const f32x4 scales = splat(scale);
-  for_elements(
-      count, team, [=](int64_t i) { store(y + i, load<f32x4>(a + i) + scales * load<f32x4>(b + i)); },
-      [=](int64_t i) { y[i] = a[i] + scale * b[i]; });
+  const f32v scales = splat(scale);
+  map(count, team, [=](f32v v, f32v w) { return v + scales * w; }, y, a, b);
 }
 
 void scale_rows(const float* x, const float* factors, int rows, int n, float* y, Team team) {
   for_rows(rows, n, team, [=](int row) {
-    const float* in = x + (int64_t)row * n;
-    float* out = y + (int64_t)row * n;
-    const f32x4 factor = splat(factors[row]);
-    int i = 0;
-    for (; i + 4 <= n; i += 4) store(out + i, load<f32x4>(in + i) * factor);
-    for (; i < n; i++) out[i] = in[i] * factors[row];
+    const f32v factor = splat(factors[row]);
+    map(n, [=](f32v v) { return v * factor; }, y + (int64_t)row * n, x + (int64_t)row * n);
   });
 }
 

@@ -7,9 +7,6 @@
 
 namespace {
 
-/// Looks before a thread goes to sleep: tens of microseconds, longer than most commands of a decode step differ between threads.
-constexpr int looks = 20000;
-
 /// A thread that waits this long for the others gives up; what it waits for is one piece of work, a fraction of a second.
 constexpr int patience_seconds = 30;
 
@@ -32,8 +29,10 @@ void shut(int32_t& gate) { atomic_or(gate, gate_shut); }
 
 /// Waits until a gate is shut and everybody has left. False: a thread is lost.
 bool await(Control& control, int32_t& gate) {
-  for (int look = 0; look < looks; look++)
+  for (int look = 0; look < looks; look++) {
     if (done(gate)) return true;
+    pause_between_looks();
+  }
   atomic_add(control.sleepers, 1);
   for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0; seconds++) {
     if (seconds == patience_seconds) atomic_store(control.failed, 1);
@@ -57,8 +56,8 @@ struct Arguments {
   }
 };
 
-void embed(int format, const uint8_t* table, int64_t row_bytes, int n, const int* tokens, int count, float* y, Team team) {
-  for (int i; (i = claim(team, 1)) < count;) dequantize_row(format, table + tokens[i] * row_bytes, n, y + (int64_t)i * n);
+void embed(int format, const void* table, int out, int n, const int* rows, int count, float* y, Team team) {
+  for (int i; (i = claim(team, 1)) < count;) dequantize_row(format, table, out, n, rows[i], y + (int64_t)i * n);
 }
 
 void count_product(Control& control, int64_t matrices, int64_t rows, int format, int out, int in) {
@@ -88,12 +87,11 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
   switch (command.kind) {
     case Kind::Embed: {
       const int format = a.integer();
-      const uint8_t* table = a.at<uint8_t>();
-      const int64_t row_bytes = a.large();
-      const int n = a.integer();
-      const int* tokens = a.at<int>();
+      const void* table = a.at<void>();
+      const int out = a.integer(), n = a.integer();
+      const int* rows = a.at<int>();
       const int count = a.integer();
-      return embed(format, table, row_bytes, n, tokens, count, a.at<float>(), team);
+      return embed(format, table, out, n, rows, count, a.at<float>(), team);
     }
     case Kind::Quantize: {
       const int bits = a.integer();
@@ -197,16 +195,24 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       const int count = a.integer();
       return attention_merge(y, shape, merges, count, a.at<float>(), team);
     }
+    case Kind::Pack: {
+      const int format = a.integer();
+      void* w = a.at<void>();
+      const int out = a.integer(), in = a.integer();
+      return pack(format, w, out, in, a.at<void>(), team);
+    }
   }
   __builtin_trap();
 }
 
 }  // namespace
 
-#define EXPORT(name) extern "C" __attribute__((export_name(name)))
+#if defined(__wasm__)
+#define EXPORT(name) __attribute__((export_name(name)))
+#else
+#define EXPORT(name)
+#endif
 
-/// Runs a program as one of `threads` threads. 0: all is done (for thread 0), or nothing is left to do; 1: a thread was lost.
-/// A thread that has no work in its hands is waited for by nobody, so it does not matter when the system lets it run.
 EXPORT("run") int run(Control* control, Program* program, int thread, int threads) {
   if (thread > 0 && !enter(*control, program->gate)) return 0;
   const int length = program->length;
@@ -234,13 +240,13 @@ EXPORT("run") int run(Control* control, Program* program, int thread, int thread
   return status;
 }
 
-/// Waits until no thread is inside a program any more, so that it may be written anew. 1: a thread was lost.
 EXPORT("await_program") int await_program(Control* control, Program* program) { return await(*control, program->gate) ? 0 : 1; }
 
-/// Waits until the task is another than `seen`, and returns it.
 EXPORT("wait_for_task") int wait_for_task(Control* control, int seen) {
-  for (int look = 0; look < looks; look++)
+  for (int look = 0; look < looks; look++) {
     if (atomic_load(control->task) != seen) return atomic_load(control->task);
+    pause_between_looks();
+  }
   atomic_add(control->idle, 1);
   while (atomic_load(control->task) == seen) sleep_while(control->task, seen, -1);
   atomic_add(control->idle, -1);
@@ -252,6 +258,11 @@ EXPORT("begin_task") void begin_task(Control* control, int task) {
   if (atomic_load(control->idle) > 0) wake(control->task);
 }
 
+EXPORT("is_packed") int format_is_packed(int format) { return is_packed(format); }
+EXPORT("matrix_bytes") double bytes_of_matrix(int format, int out, int in) { return (double)matrix_bytes(format, out, in); }
+EXPORT("pack_scratch_bytes") double bytes_to_pack(int format, int in, int threads) {
+  return (double)pack_scratch_bytes(format, in, threads);
+}
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }
 EXPORT("activation_bits") int bits_of_activations(int format, int in) { return activation_bits(format, in); }
 EXPORT("rounded_row_bytes") double bytes_of_rounded_row(int bits, int n) { return (double)rounded_row_bytes(bits, n); }

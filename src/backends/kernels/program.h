@@ -1,4 +1,4 @@
-// The command buffer: what the host writes and every thread runs. src/backends/wasm/program.ts mirrors these numbers.
+// The command buffer: what the host writes and every thread runs. src/backends/compiled mirrors these numbers.
 #pragma once
 #include <stdint.h>
 
@@ -19,6 +19,7 @@ enum class Kind : uint32_t {
   Append = 13,
   Attention = 14,
   AttentionMerge = 15,
+  Pack = 16,
 };
 
 /// The command waits until all earlier ones are done, because it touches what they touched.
@@ -70,3 +71,26 @@ struct Control {
   int64_t multiply_adds;
 };
 static_assert(sizeof(Control) == 320);
+
+// What the host calls. C names, as WebAssembly exports them and the native addon wraps them.
+extern "C" {
+/// Runs a program as one of `threads` threads. 0: all is done (for thread 0), or nothing is left to do; 1: a thread was lost.
+/// A thread that has no work in its hands is waited for by nobody, so it does not matter when the system lets it run.
+int run(Control* control, Program* program, int thread, int threads);
+/// Waits until no thread is inside a program any more, so that it may be written anew. 1: a thread was lost.
+int await_program(Control* control, Program* program);
+/// Waits until the task is another than `seen`, and returns it.
+int wait_for_task(Control* control, int seen);
+void begin_task(Control* control, int task);
+
+// The functions of matmul.h, as what a host can call.
+int format_is_packed(int format);
+double bytes_of_matrix(int format, int out, int in);
+double bytes_to_pack(int format, int in, int threads);
+int bits_of_activations(int format, int in);
+double bytes_of_rounded_row(int bits, int n);
+void choose_words_below(int below);
+double scratch_bytes(int experts, int rows, int threads);
+void measure(int form, int iterations);
+void choose(int form);
+}

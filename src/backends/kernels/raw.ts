@@ -1,6 +1,6 @@
 // The compiled kernels without a backend around them: what their own test and benchmark call.
 import { readFileSync } from 'node:fs';
-import { type DType, formats } from '../../checkpoint/dtype.ts';
+import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
 
 /** Where the build puts the kernels; from src/ and from dist/ alike. */
 export const kernelsUrl: URL = new URL('../../../dist/kernels/kernels.wasm', import.meta.url);
@@ -10,6 +10,9 @@ interface Exports {
   __stack_pointer: WebAssembly.Global;
   __heap_base: WebAssembly.Global;
   row_bytes(format: number, n: number): number;
+  matrix_bytes(format: number, out: number, inner: number): number;
+  pack_scratch_bytes(format: number, inner: number, threads: number): number;
+  pack(format: number, w: bigint, out: number, inner: number, scratch: bigint, team: bigint): void;
   activation_bits(format: number, inner: number): number;
   rounded_row_bytes(bits: number, n: number): number;
   choose_words(below: number): void;
@@ -31,7 +34,7 @@ interface Exports {
     scratch: bigint,
     team: bigint,
   ): void;
-  dequantize_row(format: number, row: bigint, n: number, out: bigint): void;
+  dequantize_row(format: number, w: bigint, out: number, inner: number, row: number, y: bigint): void;
 }
 
 /** One thread's view of the kernels on a shared memory. */
@@ -92,6 +95,21 @@ export class RawKernels {
   }
   get ticketAddress(): number {
     return Number(new BigInt64Array(this.memory.buffer, this.#team + 8, 1)[0]);
+  }
+
+  /** Matrices [out, inner] as a file has them, one behind the other as `matmul` takes them; returns their address. */
+  weights(dtype: DType, bytes: Uint8Array, out: number, inner: number): number {
+    const format = formats[dtype].ggmlType;
+    const stored = out * byteLengthOf(dtype, inner);
+    const room = this.exports.matrix_bytes(format, out, inner);
+    const matrices = bytes.length / stored;
+    const address = this.allocate(matrices * room);
+    const scratch = this.allocate(this.exports.pack_scratch_bytes(format, inner, 64));
+    for (let i = 0; i < matrices; i++) {
+      this.bytes(address + i * room, stored).set(bytes.subarray(i * stored, (i + 1) * stored));
+      this.exports.pack(format, BigInt(address + i * room), out, inner, BigInt(scratch), this.newTeam());
+    }
+    return address;
   }
 
   /** [rows, inner] in the form that `matmul` takes for this format; returns its address. */

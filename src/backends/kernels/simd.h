@@ -1,21 +1,32 @@
-// 128-bit vectors, and the few operations on them that C++ does not spell: all that the kernels ask of an instruction set.
+// Vectors as wide as the machine's, and the few operations on them that C++ does not spell: all that the kernels ask of an
+// instruction set. Each simd-*.h gives the same names; lanes are counted in 32 bits.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-#include <wasm_simd128.h>
 
 #define INLINE inline __attribute__((always_inline))
 
-typedef int8_t i8x16 __attribute__((vector_size(16)));
-typedef uint8_t u8x16 __attribute__((vector_size(16)));
-typedef int16_t i16x4 __attribute__((vector_size(8)));
-typedef int16_t i16x8 __attribute__((vector_size(16)));
-typedef uint16_t u16x8 __attribute__((vector_size(16)));
-typedef int32_t i32x4 __attribute__((vector_size(16)));
-typedef uint32_t u32x4 __attribute__((vector_size(16)));
-typedef uint64_t u64x2 __attribute__((vector_size(16)));
-typedef float f32x4 __attribute__((vector_size(16)));
-typedef double f64x2 __attribute__((vector_size(16)));
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+constexpr int lanes = LANES;
+
+template <class T, int count>
+using VectorOf __attribute__((vector_size(sizeof(T) * count))) = T;
+
+typedef int8_t i8v __attribute__((vector_size(4 * LANES)));
+typedef uint8_t u8v __attribute__((vector_size(4 * LANES)));
+typedef int16_t i16v __attribute__((vector_size(4 * LANES)));
+typedef int32_t i32v __attribute__((vector_size(4 * LANES)));
+typedef uint32_t u32v __attribute__((vector_size(4 * LANES)));
+typedef float f32v __attribute__((vector_size(4 * LANES)));
+typedef double f64v __attribute__((vector_size(4 * LANES)));
+/** As many 16-bit numbers as there are lanes. */
+typedef uint16_t u16h __attribute__((vector_size(2 * LANES)));
 
 /** What lies at any address, aligned or not. */
 template <class T>
@@ -29,60 +40,46 @@ INLINE void store(void* p, T value) {
   __builtin_memcpy(p, &value, sizeof value);
 }
 
-INLINE u8x16 splat8(int value) { return (u8x16)wasm_i8x16_splat((int8_t)value); }
-INLINE i32x4 splat32(int value) { return i32x4{value, value, value, value}; }
-INLINE f32x4 splat(float value) { return f32x4{value, value, value, value}; }
-/** Reads a byte for nothing but that its cache line comes: WebAssembly has no prefetch instruction. */
-INLINE void touch(const void* p) { __asm__ volatile("" : : "r"(*(const uint8_t*)p)); }
-/** Four bytes of memory, four times. */
-INLINE i8x16 load32_splat(const void* p) { return (i8x16)wasm_v128_load32_splat(p); }
-/** Four bytes of memory in the lowest lane. */
-INLINE u32x4 load32_low(const void* p) { return (u32x4)wasm_v128_load32_zero(p); }
+/** What a dot product takes for its weights; activations are signed bytes. */
+enum class Dot {
+  any_bytes,     // dot4_add: all unsigned bytes
+  signed_bytes,  // dot4_add: signed bytes
+  seven_bits,    // dot4_add: 0 … 127
+  pairs,         // dot2: 0 … 127, giving sums of two products in 16 bits
+};
 
-// The relaxed dot products multiply signed bytes `a` by `b`, which MUST be 0 … 127: x86 reads it as unsigned, others as signed.
-/** Sums of two products, 16 bits each. */
-INLINE i16x8 dot2(i8x16 a, u8x16 b) { return (i16x8)wasm_i16x8_relaxed_dot_i8x16_i7x16((v128_t)a, (v128_t)b); }
-/** sum + sums of four products. */
-INLINE i32x4 dot4_add(i8x16 a, u8x16 b, i32x4 sum) {
-  return (i32x4)wasm_i32x4_relaxed_dot_i8x16_i7x16_add((v128_t)a, (v128_t)b, (v128_t)sum);
-}
-/** Sums of two products of 16-bit numbers. */
-INLINE i32x4 dot2(i16x8 a, i16x8 b) { return (i32x4)wasm_i32x4_dot_i16x8((v128_t)a, (v128_t)b); }
-/** Sums of neighbours. */
-INLINE i32x4 add_pairs(i16x8 a) {
-  __asm__("" : "+r"(a)); // else LLVM makes dot4_add of it where `a` is a dot2, which costs an addition more
-  return (i32x4)wasm_i32x4_extadd_pairwise_i16x8((v128_t)a);
-}
-/** a · b + c; rounded once or twice, but always the same way on one machine. */
-INLINE f32x4 madd(f32x4 a, f32x4 b, f32x4 c) { return (f32x4)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c); }
-/** c − a · b, likewise. */
-INLINE f32x4 nmadd(f32x4 a, f32x4 b, f32x4 c) { return (f32x4)wasm_f32x4_relaxed_nmadd((v128_t)a, (v128_t)b, (v128_t)c); }
-/** −1 where a < 0, else 0. */
-INLINE i8x16 negative(i8x16 a) {
-  i8x16 zero = {};
-  __asm__("" : "+r"(zero)); // else LLVM makes a shift of it, which x86 does not have for bytes
-  return a < zero;
-}
-INLINE u8x16 magnitude(i8x16 a) { return (u8x16)wasm_i8x16_abs((v128_t)a); }
-/** table[index], indices 0 … 15. */
-INLINE u8x16 lookup(u8x16 table, u8x16 index) {
-  return (u8x16)wasm_i8x16_relaxed_swizzle((v128_t)table, (v128_t)index);
-}
+#if defined(__wasm__)
+#include "simd-wasm.h"
+#elif defined(__x86_64__)
+#include "simd-x86.h"
+#elif defined(__aarch64__)
+#include "simd-neon.h"
+#else
+#error "The kernels know x86-64, AArch64 and WebAssembly."
+#endif
 
-INLINE bool any(u8x16 a) { return wasm_v128_any_true((v128_t)a); }
-INLINE f32x4 to_float(i32x4 a) { return __builtin_convertvector(a, f32x4); }
-INLINE i16x8 widen_low(i8x16 a) { return (i16x8)wasm_i16x8_extend_low_i8x16((v128_t)a); }
-INLINE i16x8 widen_high(i8x16 a) { return (i16x8)wasm_i16x8_extend_high_i8x16((v128_t)a); }
-INLINE i32x4 widen_low(i16x8 a) { return (i32x4)wasm_i32x4_extend_low_i16x8((v128_t)a); }
-INLINE i32x4 widen_high(i16x8 a) { return (i32x4)wasm_i32x4_extend_high_i16x8((v128_t)a); }
-/** The nearest whole numbers, ties to even. */
-INLINE f32x4 nearest(f32x4 a) { return (f32x4)wasm_f32x4_nearest((v128_t)a); }
-/** The same as integers; |a| < 2³¹. */
-INLINE i32x4 round_to_int(f32x4 a) { return (i32x4)wasm_i32x4_relaxed_trunc_f32x4((v128_t)nearest(a)); }
-INLINE f32x4 absolute(f32x4 a) { return (f32x4)wasm_f32x4_abs((v128_t)a); }
-/** The larger; NaN where either is. */
-INLINE f32x4 larger(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_max((v128_t)a, (v128_t)b); }
-/** b where a < b, else a: one instruction on most processors, unlike `larger`. */
-INLINE f32x4 raise_to(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_pmax((v128_t)a, (v128_t)b); }
-/** b where b < a, else a. */
-INLINE f32x4 lower_to(f32x4 a, f32x4 b) { return (f32x4)wasm_f32x4_pmin((v128_t)a, (v128_t)b); }
+/** Minus nothing, because plus nothing would have to make +0 of −0. */
+INLINE f32v splat(float value) { return value - f32v{}; }
+INLINE i32v splat32(int value) { return i32v{} + value; }
+INLINE u8v splat8(int value) { return u8v{} + (uint8_t)value; }
+INLINE f32v to_float(i32v a) { return __builtin_convertvector(a, f32v); }
+/** yes where the mask is all ones, no where it is 0. */
+INLINE f32v select(i32v mask, f32v yes, f32v no) { return (f32v)(((i32v)yes & mask) | ((i32v)no & ~mask)); }
+INLINE f32v absolute(f32v a) { return (f32v)((u32v)a & 0x7fffffffu); }
+/** The sum of the lanes, halves added to halves. */
+template <class V>
+INLINE auto add_lanes(V a) {
+  decltype(a[0] + a[0]) sums[LANES];
+  store(sums, a);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) sums[i] += sums[i + width];
+  return sums[0];
+}
+/** The largest of the lanes; anything if one is NaN. */
+INLINE float largest_lane(f32v a) {
+  float values[LANES];
+  store(values, a);
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; i++) values[i] = values[i] < values[i + width] ? values[i + width] : values[i];
+  return values[0];
+}

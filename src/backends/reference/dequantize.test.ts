@@ -1,7 +1,10 @@
-// The decoders against ggml's own numbers, against blocks worked out by hand, and on hostile sizes.
+// The decoders against ggml's own numbers, against those of the gguf package for Python, against blocks worked out by hand, and on
+// hostile sizes.
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
-import { evenSigns, iq3sGrid, iq3xxsGrid } from '../formats-tables.ts';
+import { openGguf } from '../../checkpoint/gguf.ts';
+import * as tables from '../formats-tables.ts';
 import { dequantize } from './dequantize.ts';
 import { fromBfloat, halfValues, toBfloat, toHalf } from './half.ts';
 import { seededRandom } from './random.ts';
@@ -25,9 +28,20 @@ const ggmlDigests: Partial<Record<DType, string>> = {
   IQ4_XS: '64419453',
   IQ3_S: '3773a255',
   IQ3_XXS: '8d20cc1d',
+  IQ2_S: 'b4d24df9',
+  IQ2_XS: '0cfd5d7d',
+  IQ2_XXS: '9395c76d',
+  IQ1_M: '998ed625',
+  IQ1_S: 'c74a1ca5',
+  MXFP4: 'eb299dc5',
+  NVFP4: '5f5d9dc5',
+  TQ1_0: '42d2bdc5',
+  TQ2_0: '3cf81dc5',
+  Q1_0: 'adca9dc5',
+  Q2_0: '18dbddc5',
 };
 
-/** FNV-1a over the numbers' bits; every NaN counts as one. */
+/** FNV-1a over the numbers' bits, 32 at a time; every NaN counts as one. */
 function digest(values: Float32Array): string {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const hash = bits.reduce(
@@ -44,6 +58,22 @@ describe('dequantize', () => {
     const random = seededRandom(formats[dtype].ggmlType);
     const bytes = Uint8Array.from({ length: byteLengthOf(dtype, elements) }, () => random() * 256);
     expect(digest(dequantize(dtype, bytes, elements))).toBe(ggmlDigests[dtype]);
+  });
+
+  // Q1_0 and Q2_0 the package does not decode.
+  const described = [...blocked, 'BF16' as const].filter(dtype => dtype !== 'Q1_0' && dtype !== 'Q2_0');
+  test.each(described)('%s equals the gguf package bit for bit', async dtype => {
+    await using file = await openGguf(fileURLToPath(new URL('../../../test/fixtures/formats.gguf', import.meta.url)));
+    const read = async (name: string): Promise<Uint8Array> => {
+      const tensor = file.tensors.get(name)!;
+      const bytes = new Uint8Array(tensor.byteLength);
+      await file.read(tensor, 0, bytes);
+      return bytes;
+    };
+    expect(file.tensors.get(dtype)).toMatchObject({ dtype, shape: [2, 256] });
+    const actual = dequantize(dtype, await read(dtype), 512);
+    const expected = await read(`${dtype}.values`);
+    expect(new Uint32Array(actual.buffer)).toEqual(new Uint32Array(expected.buffer));
   });
 
   test('blocks worked out by hand', () => {
@@ -89,19 +119,27 @@ describe('dequantize', () => {
 });
 
 describe('tables', () => {
-  test('evenSigns: 7 bits stay, and the number of ones is even', () => {
-    expect([...evenSigns].every((signs, bits) => (signs & 127) === bits)).toBe(true);
-    expect([...evenSigns].every(signs => signs.toString(2).replaceAll('0', '').length % 2 === 0)).toBe(true);
+  /** FNV-1a over the bytes of ggml's arrays (ggml-common.h of August 2026), as C stores them. */
+  const ggmlTables: Record<keyof typeof tables, string> = {
+    iq4Values: 'b3805235',
+    e2m1Values: '100a6cd5',
+    evenSigns: 'aba69a45',
+    iq3xxsGrid: '49a45035',
+    iq3sGrid: '71cc6c89',
+    iq2xxsGrid: '3db4a16e',
+    iq2xsGrid: 'ebeb17dd',
+    iq2sGrid: '82981110',
+    iq1Grid: '2fe8cbce',
+  };
+  test.each(Object.entries(tables))('%s is ggml’s', (name, table) => {
+    const hash = [...table].reduce((hash, value) => Math.imul(hash ^ (value & 255), 0x01000193), 0x811c9dc5);
+    expect((hash >>> 0).toString(16).padStart(8, '0')).toBe(ggmlTables[name as keyof typeof tables]);
   });
 
-  test('grids: every entry occurs once', () => {
-    for (const [grid, count] of [
-      [iq3xxsGrid, 256],
-      [iq3sGrid, 512],
-    ] as const) {
-      const entries = new Set(Array.from({ length: count }, (_, i) => grid.subarray(4 * i, 4 * i + 4).join()));
-      expect([grid.length, entries.size]).toEqual([4 * count, count]);
-    }
+  test('evenSigns: 7 bits stay, and the number of ones is even', () => {
+    const signs = [...tables.evenSigns];
+    expect(signs.every((sign, bits) => (sign & 127) === bits)).toBe(true);
+    expect(signs.every(sign => sign.toString(2).replaceAll('0', '').length % 2 === 0)).toBe(true);
   });
 });
 

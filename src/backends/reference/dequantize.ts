@@ -1,6 +1,17 @@
 // The normative meaning of every storage format: its bytes as float32 numbers. Fast kernels are tested against this.
 import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
-import { decodeIQ3_S, decodeIQ3_XXS, decodeIQ4_XS } from './blocks-lookup.ts';
+import { decodeMXFP4, decodeNVFP4 } from './blocks-fp4.ts';
+import {
+  decodeIQ1_M,
+  decodeIQ1_S,
+  decodeIQ2_S,
+  decodeIQ2_XS,
+  decodeIQ2_XXS,
+  decodeIQ3_S,
+  decodeIQ3_XXS,
+  decodeIQ4_XS,
+} from './blocks-lookup.ts';
+import { decodeQ1_0, decodeQ2_0, decodeTQ1_0, decodeTQ2_0 } from './blocks-ternary.ts';
 import { decodeIQ4_NL, decodeQ4_0, decodeQ4_1, decodeQ5_0, decodeQ5_1, decodeQ8_0 } from './blocks32.ts';
 import { decodeQ2_K, decodeQ3_K, decodeQ4_K, decodeQ5_K, decodeQ6_K } from './blocks256.ts';
 import { halfValues } from './half.ts';
@@ -27,6 +38,17 @@ const decoders: Readonly<Record<DType, Decode>> = {
   IQ4_XS: decodeIQ4_XS,
   IQ3_S: decodeIQ3_S,
   IQ3_XXS: decodeIQ3_XXS,
+  IQ2_S: decodeIQ2_S,
+  IQ2_XS: decodeIQ2_XS,
+  IQ2_XXS: decodeIQ2_XXS,
+  IQ1_M: decodeIQ1_M,
+  IQ1_S: decodeIQ1_S,
+  MXFP4: decodeMXFP4,
+  NVFP4: decodeNVFP4,
+  TQ1_0: decodeTQ1_0,
+  TQ2_0: decodeTQ2_0,
+  Q1_0: decodeQ1_0,
+  Q2_0: decodeQ2_0,
 };
 
 /**

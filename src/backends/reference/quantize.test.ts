@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { byteLengthOf, type DType, formats } from '../../checkpoint/dtype.ts';
 import { dequantize } from './dequantize.ts';
-import { quantize, randomBlocks } from './quantize.ts';
+import { quantize, randomBlocks, setScale } from './quantize.ts';
 import { gaussian, seededRandom } from './random.ts';
 
 const block = fc.array(fc.float({ min: -1000, max: 1000, noNaN: true }), { minLength: 32, maxLength: 32 });
@@ -59,6 +59,26 @@ describe('randomBlocks', () => {
       expect(deviation / scale).toBeLessThan(1.1);
       expect(Math.max(...values.map(Math.abs))).toBeLessThan(8 * scale);
     }
+  });
+
+  test('scales that are small floats are the nearest there are', () => {
+    const scaleOf = (dtype: 'MXFP4' | 'NVFP4', scale: number): number => {
+      const block = new Uint8Array(formats[dtype].blockBytes).fill(0x22); // E2M1 1
+      setScale(dtype, block, 0, scale);
+      const values = dequantize(dtype, block, formats[dtype].blockSize);
+      expect(values.every(value => value === values[0])).toBe(true);
+      return values[0]!;
+    };
+    expect([1, -0.25, 6, 2 ** 126, 2 ** -127].map(scale => scaleOf('MXFP4', scale))).toEqual([
+      1,
+      0.25,
+      8,
+      2 ** 126,
+      2 ** -127,
+    ]);
+    const stored = [0, 2 ** -9, 7 * 2 ** -9, 2 ** -6, 1.875 * 2 ** -6, 1, 1.125, 240, 448];
+    expect(stored.map(scale => scaleOf('NVFP4', -scale))).toEqual(stored);
+    expect([2 ** -11, 1.05, 1.95, 1.97, 1e4].map(scale => scaleOf('NVFP4', scale))).toEqual([0, 1, 2, 2, 448]);
   });
 
   test('the same seed gives the same bytes, another others', () => {

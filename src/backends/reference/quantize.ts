@@ -42,11 +42,16 @@ function encodeQ8_0(block: Float32Array, view: DataView, at: number): void {
 }
 
 /**
- * Where a quantized format keeps the scale of a block, and its minimum with the ratio to the scale at which uniformly random
+ * Where a quantized format keeps the scales of a block, and its minimum with the ratio to the scale at which uniformly random
  * bits average to 0.
  */
 interface Scales {
+  /** Byte of the first scale. */
   readonly scale: number;
+  /** 'F16' where not said; 'quarters': its four nibbles, lowest first, are the upper ends of four 16-bit words. */
+  readonly form?: 'quarters' | 'E8M0' | 'UE4M3';
+  /** Scales side by side; 1 where not said. */
+  readonly count?: number;
   readonly minimum?: { readonly at: number; readonly ratio: number };
 }
 
@@ -68,13 +73,39 @@ const scalesOf: Readonly<Record<QuantizedDType, Scales>> = {
   IQ4_XS: { scale: 0 },
   IQ3_S: { scale: 0 },
   IQ3_XXS: { scale: 0 },
+  IQ2_S: { scale: 0 },
+  IQ2_XS: { scale: 0 },
+  IQ2_XXS: { scale: 0 },
+  IQ1_M: { scale: 48, form: 'quarters' },
+  IQ1_S: { scale: 0 },
+  MXFP4: { scale: 0, form: 'E8M0' },
+  NVFP4: { scale: 0, form: 'UE4M3', count: 4 },
+  TQ1_0: { scale: 52 },
+  TQ2_0: { scale: 64 },
+  Q1_0: { scale: 0 },
+  Q2_0: { scale: 0 },
 };
 
-/** Sets the scale of the block at `bytes[at]`, and its minimum to that which centres uniformly random bits on 0. */
+/**
+ * Sets every scale of the block at `bytes[at]`, and its minimum to that which centres uniformly random bits on 0. MXFP4 and NVFP4
+ * take the number nearest to the scale's size that they have.
+ */
 export function setScale(dtype: QuantizedDType, bytes: Uint8Array, at: number, scale: number): void {
-  const fields = scalesOf[dtype];
-  setHalf(bytes, at + fields.scale, scale);
-  if (fields.minimum) setHalf(bytes, at + fields.minimum.at, scale * fields.minimum.ratio);
+  const { scale: first, form, count = 1, minimum } = scalesOf[dtype];
+  for (let i = 0; i < count; i++) setScaleField(form, bytes, at + first + i, scale);
+  if (minimum) setHalf(bytes, at + minimum.at, scale * minimum.ratio);
+}
+
+function setScaleField(form: Scales['form'], bytes: Uint8Array, at: number, scale: number): void {
+  if (form === undefined) setHalf(bytes, at, scale);
+  else if (form === 'quarters') {
+    for (let i = 0, rest = toHalf(scale); i < 4; i++, rest >>= 4)
+      bytes[at + 2 * i + 1] = (bytes[at + 2 * i + 1]! & 15) | ((rest & 15) << 4);
+  } else if (form === 'E8M0') bytes[at] = Math.max(0, Math.min(255, 127 + Math.round(Math.log2(Math.abs(scale)))));
+  else {
+    const exponent = Math.max(-6, Math.floor(Math.log2(Math.abs(scale)))); // below 2⁻⁶ are the subnormal numbers
+    bytes[at] = Math.min(0x7e, 8 * (exponent + 6) + Math.round((8 * Math.abs(scale)) / 2 ** exponent));
+  }
 }
 
 function setHalf(bytes: Uint8Array, at: number, value: number): void {
@@ -85,9 +116,10 @@ function setHalf(bytes: Uint8Array, at: number, value: number): void {
 
 /**
  * Random weights in a format's own blocks: mean about 0, standard deviation about `scale`, none far outside. Floats are normally
- * distributed; quantized formats get random bits in all fields but the block's scale, which varies by ±20 % and in sign.
+ * distributed; quantized formats get random bits in all fields but the block's scales, which vary by ±20 % and in sign (where the
+ * format knows powers of two only, between the two nearest). TQ2_0 and Q2_0 get −1, 0 and 1, as their encoders make them.
  * @param random uniform in [0, 1), 32 bits (`seededRandom`).
- * @param scale best within 1e-3 … 1e3: block scales are F16.
+ * @param scale best within 1e-3 … 1e3, since block scales are F16; from 1e-2 for NVFP4, whose scales end at 2⁻⁹.
  * @throws RangeError for I32, and when `elements` is not a whole number of blocks.
  */
 export function randomBlocks(dtype: DType, elements: number, random: () => number, scale: number): Uint8Array {
@@ -105,12 +137,23 @@ function randomQuantized(dtype: QuantizedDType, elements: number, random: () => 
   const words = new Uint32Array(bytes.buffer, 0, bytes.length >> 2);
   for (let i = 0; i < words.length; i++) words[i] = random() * 2 ** 32;
   for (let i = 4 * words.length; i < bytes.length; i++) bytes[i] = random() * 256;
+  if (dtype === 'TQ2_0' || dtype === 'Q2_0')
+    for (let i = 0; i < bytes.length; i++) bytes[i]! &= ~((bytes[i]! & (bytes[i]! >> 1) & 0x55) << 1); // 3 becomes 1
   const { blockBytes } = formats[dtype];
+  const { scale: first, form, count = 1, minimum } = scalesOf[dtype];
   for (let block = 0; block < bytes.length; block += blockBytes) {
-    const sign = scalesOf[dtype].minimum || random() < 0.5 ? 1 : -1;
-    setScale(dtype, bytes, block, sign * scale * (0.8 + 0.4 * random()));
+    const sign = minimum || random() < 0.5 ? 1 : -1;
+    const vary = (): number => sign * scale * (0.8 + 0.4 * random());
+    setScale(dtype, bytes, block, form === 'E8M0' ? powerOfTwoLike(vary(), random) : vary());
+    for (let i = 1; i < count; i++) setScaleField(form, bytes, block + first + i, vary());
   }
   return bytes;
+}
+
+/** One of the two powers of two around a number's size, such that squares average to its square. */
+function powerOfTwoLike(value: number, random: () => number): number {
+  const below = 2 ** Math.floor(Math.log2(Math.abs(value)));
+  return 3 * random() < (value / below) ** 2 - 1 ? 2 * below : below;
 }
 
 const unitDeviations = new Map<QuantizedDType, number>();

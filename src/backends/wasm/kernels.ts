@@ -1,8 +1,9 @@
 // The compiled kernels, as a module that every thread instantiates on the same memories.
 import { readFile } from 'node:fs/promises';
+import type { KernelQueries } from '../compiled/commands.ts';
 
 /** What kernels/program.cpp exports. Addresses are 64-bit integers, everything else is a number. */
-export interface Kernels {
+export interface Kernels extends KernelQueries {
   readonly __stack_pointer: WebAssembly.Global;
   readonly __heap_base: WebAssembly.Global;
   /** Runs a program as one of `threads` threads; 0 when done, 1 when a thread was lost. */
@@ -11,55 +12,10 @@ export interface Kernels {
   await_program(control: bigint, program: bigint): number;
   wait_for_task(control: bigint, seen: number): number;
   begin_task(control: bigint, task: number): void;
-  activation_bits(format: number, n: number): number;
-  rounded_row_bytes(bits: number, n: number): number;
   choose_words(below: number): void;
-  expert_scratch_bytes(experts: number, rows: number, threads: number): number;
   measure_dot(form: number, iterations: number): void;
   choose_dot(form: number): void;
 }
-
-/** Mirrors `enum class Kind` in kernels/program.h. */
-export const commands = {
-  Embed: 1,
-  Quantize: 2,
-  Matmul: 3,
-  ExpertMatmul: 4,
-  RmsNorm: 5,
-  Rope: 6,
-  TopK: 7,
-  Swiglu: 8,
-  Sigmoid: 9,
-  Add: 10,
-  ScaleRows: 11,
-  GatherRows: 12,
-  Append: 13,
-  Attention: 14,
-  AttentionMerge: 15,
-} as const satisfies Record<string, number>;
-
-/** Mirrors `enum class Task` in kernels/program.h. */
-export const task = { Run: 0, Attach: 1, Leave: 2 } as const;
-
-/** Where the fields of `struct Control` in kernels/program.h lie, in 32-bit words. */
-export const control = {
-  bytes: 320,
-  failed: 16,
-  task: 32,
-  attached: 49,
-  /** In 64-bit words. */
-  weightBytes: 32,
-  multiplyAdds: 33,
-} as const;
-
-/** A task as the control block holds it: a number that no other recent task has, and what is to do. */
-export const packTask = (number: number, what: number, bank = 0, program = 0): number =>
-  (number << 12) | (bank << 4) | (program << 2) | what;
-export const unpackTask = (word: number): { what: number; bank: number; program: number } => ({
-  what: word & 3,
-  bank: (word >> 4) & 255,
-  program: (word >> 2) & 3,
-});
 
 const url = new URL('../../../dist/kernels/kernels.wasm', import.meta.url);
 let compiled: Promise<WebAssembly.Module> | undefined;

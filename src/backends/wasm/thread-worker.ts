@@ -1,6 +1,7 @@
 // One compute thread: a loop in which it sleeps until a task begins. It never returns to its event loop.
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { control, instantiate, type Kernels, task, unpackTask } from './kernels.ts';
+import { control, task, unpackTask } from '../compiled/commands.ts';
+import { instantiate, type Kernels } from './kernels.ts';
 import { abandon, type SharedBank, trapped, type WorkerStart } from './threads.ts';
 
 const { module, thread, threads, bank: first, port } = workerData as WorkerStart;

@@ -3,11 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 import { expect, test } from 'vitest';
+import { programCommands } from '../compiled/bank.ts';
+import { commands } from '../compiled/commands.ts';
+import { Program } from '../compiled/program.ts';
 import { seededRandom } from '../reference/random.ts';
-import { Bank, programCommands } from './bank.ts';
-import { commands, loadKernels } from './kernels.ts';
-import { Program } from './program.ts';
-import { Threads } from './threads.ts';
+import { loadKernels } from './kernels.ts';
+import { createWasmBank } from './memory.ts';
+import { WasmThreads } from './threads.ts';
 import { createWasmBackend } from './wasm.ts';
 
 const MiB = 2 ** 20;
@@ -15,8 +17,8 @@ const MiB = 2 ** 20;
 /** Threads on one bank, and the workers among them, which nobody else may see. */
 async function team(count: number) {
   const module = await loadKernels();
-  const bank = new Bank(0, module, 8 * MiB, count);
-  const threads = await Threads.start(count, module, bank);
+  const bank = createWasmBank(0, module, 8 * MiB, count);
+  const threads = await WasmThreads.start(count, module, bank);
   const { workers } = threads as unknown as { workers: { worker: Worker }[] };
   return { module, bank, threads, program: new Program(bank, programCommands), workers: workers.map(w => w.worker) };
 }
@@ -66,7 +68,7 @@ test('groups for one thread and commands for all wait for each other, program af
 
 test('a bank that comes later is known to every thread', async () => {
   const { module, bank, threads } = await team(3);
-  const second = new Bank(1, module, 8 * MiB, 3);
+  const second = createWasmBank(1, module, 8 * MiB, 3);
   threads.attach(second);
   const program = new Program(second, programCommands);
   const count = 100_000;

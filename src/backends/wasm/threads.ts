@@ -1,9 +1,11 @@
 // The threads beside the caller's: they sleep until a program is there, run their share of it, and sleep again.
 import { once } from 'node:events';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { type Bank, programCommands } from './bank.ts';
-import { control, packTask, task } from './kernels.ts';
-import { type Program, programAddresses } from './program.ts';
+import { programCommands } from '../compiled/bank.ts';
+import { control, packTask, task } from '../compiled/commands.ts';
+import { lostThread, type Threads } from '../compiled/machine.ts';
+import { type Program, programAddresses } from '../compiled/program.ts';
+import type { WasmBank } from './memory.ts';
 
 /** What a worker needs to know of a bank. */
 export interface SharedBank {
@@ -27,9 +29,9 @@ export interface WorkerStart {
 const patience = 30_000;
 const workerUrl = new URL(`./thread-worker${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url);
 
-export class Threads {
+export class WasmThreads implements Threads {
   readonly count: number;
-  private readonly banks: Bank[] = [];
+  private readonly banks: WasmBank[] = [];
   private readonly workers: { worker: Worker; port: MessagePort; exited: Promise<unknown> }[] = [];
   private leaving = false;
   private begun = 0;
@@ -40,8 +42,8 @@ export class Threads {
   }
 
   /** Starts `count` − 1 workers on the first bank. @throws Error when a worker does not come up. */
-  static async start(count: number, module: WebAssembly.Module, bank: Bank): Promise<Threads> {
-    const threads = new Threads(count);
+  static async start(count: number, module: WebAssembly.Module, bank: WasmBank): Promise<WasmThreads> {
+    const threads = new WasmThreads(count);
     threads.banks.push(bank);
     try {
       await Promise.all(Array.from({ length: count - 1 }, (_, i) => threads.startWorker(i + 1, module, bank)));
@@ -53,7 +55,7 @@ export class Threads {
   }
 
   /** Lets every worker know a further bank. */
-  attach(bank: Bank): void {
+  attach(bank: WasmBank): void {
     this.checkAlive();
     this.banks.push(bank);
     if (this.workers.length === 0) return;
@@ -70,7 +72,7 @@ export class Threads {
   }
 
   /** Runs a bank's program on all threads, or on one if that is enough, and returns when it is done and may be written anew. */
-  run(bank: Bank, program: Program): void {
+  run(bank: WasmBank, program: Program): void {
     this.checkAlive();
     const count = program.single ? 1 : this.count;
     const { address, turn } = program;
@@ -103,7 +105,7 @@ export class Threads {
     this.workers.length = 0;
   }
 
-  private async startWorker(thread: number, module: WebAssembly.Module, bank: Bank): Promise<void> {
+  private async startWorker(thread: number, module: WebAssembly.Module, bank: WasmBank): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     const workerData: WorkerStart = { module, thread, threads: this.count, bank: shared(bank, thread), port: port2 };
     const worker = new Worker(workerUrl, { workerData, transferList: [port2], execArgv: [], name: 'maverick-compute' });
@@ -137,14 +139,8 @@ export class Threads {
     if (this.failure) return this.failure;
     let reason = cause;
     for (const { port } of this.workers) reason ??= receiveMessageOnPort(port)?.message;
-    const message = reason instanceof Error ? reason.message : String(reason ?? 'it did not answer');
-    this.failure = new Error(
-      `A compute thread was lost: ${message}. Make a new backend; this one can only be disposed.`,
-      {
-        cause: reason,
-      },
-    );
-    for (const bank of this.banks) abandon(bank.memory, bank.control);
+    this.failure = lostThread(reason);
+    for (const bank of this.banks) abandon(bank.memory.memory, bank.control);
     return this.failure;
   }
 }
@@ -165,9 +161,9 @@ export function abandon(memory: WebAssembly.Memory, address: number): void {
   Atomics.notify(words, control.attached);
 }
 
-const shared = (bank: Bank, thread: number): SharedBank => ({
-  memory: bank.memory,
+const shared = (bank: WasmBank, thread: number): SharedBank => ({
+  memory: bank.memory.memory,
   control: bank.control,
   programs: programAddresses(bank.program, programCommands),
-  stackEnd: bank.stacks[thread]!,
+  stackEnd: bank.memory.stacks[thread]!,
 });

@@ -1,11 +1,11 @@
 // The banks, the threads and the program under way: where things lie, when they are freed, when commands run.
 
 import type { DType } from '../../checkpoint/dtype.ts';
-import { Bank, programCommands } from './bank.ts';
+import { type Bank, programCommands } from './bank.ts';
 import { alignUp } from './heap.ts';
+import type { Machine, Threads } from './machine.ts';
 import { type CommandSpec, Program } from './program.ts';
-import { type Place, type Storage, WasmTensor } from './tensor.ts';
-import { Threads } from './threads.ts';
+import { type Place, PlacedTensor, type Storage } from './tensor.ts';
 
 interface SharedInput {
   readonly bank: Bank;
@@ -19,14 +19,10 @@ interface SharedInput {
 const inputChunkBytes = 256 * 1024;
 
 export class Device {
-  readonly module: WebAssembly.Module;
-  readonly threadCount: number;
+  readonly machine: Machine;
   readonly banks: Bank[] = [];
   private readonly programs: Program[] = [];
-  private readonly bankBytes: number;
-  private readonly sixteenBitsBelow: number;
-  private threads!: Threads;
-  private dotForm = 0;
+  private readonly threads: Threads;
   /** The bank whose program is being written. */
   private pending = 0;
   /** Activations of the steps under way, innermost last. */
@@ -35,36 +31,32 @@ export class Device {
   private inputs: { readonly place: Place; used: number }[] = [];
   private sharedInputs: SharedInput[] = [];
   private disposed = false;
+  /** What reads files into banks. */
+  private readonly underWay = new Set<Promise<void>>();
 
-  private constructor(module: WebAssembly.Module, threadCount: number, bankBytes: number, sixteenBitsBelow: number) {
-    this.module = module;
-    this.threadCount = threadCount;
-    this.bankBytes = bankBytes;
-    this.sixteenBitsBelow = sixteenBitsBelow;
+  private constructor(machine: Machine, bank: Bank, threads: Threads) {
+    this.machine = machine;
+    this.threads = threads;
+    this.adopt(bank);
   }
 
-  static async open(
-    module: WebAssembly.Module,
-    threads: number,
-    bankBytes: number,
-    sixteenBitsBelow: number,
-  ): Promise<Device> {
-    const device = new Device(module, threads, bankBytes, sixteenBitsBelow);
-    const bank = new Bank(0, module, bankBytes, threads);
-    device.dotForm = fasterDot(bank);
-    device.adopt(bank);
-    device.threads = await Threads.start(threads, module, bank);
-    return device;
+  static async open(machine: Machine): Promise<Device> {
+    const bank = machine.createBank(0);
+    return new Device(machine, bank, await machine.start(bank));
+  }
+
+  get threadCount(): number {
+    return this.machine.threads;
   }
 
   /** @throws Error after dispose, and ever after a thread was lost: numbers computed since may be wrong. */
   checkLive(): void {
-    if (this.disposed) throw new Error('This backend was disposed; make another with createWasmBackend.');
+    if (this.disposed) throw new Error(`This backend was disposed; make another with ${this.machine.maker}.`);
     this.threads.checkAlive();
   }
 
   addBank(): Bank {
-    const bank = new Bank(this.banks.length, this.module, this.bankBytes, this.threadCount);
+    const bank = this.machine.createBank(this.banks.length);
     this.threads.attach(bank);
     return this.adopt(bank);
   }
@@ -85,11 +77,21 @@ export class Device {
     return storageAt(bank, address, bytes, true);
   }
 
+  /** Lets memory live until `work`, which fills it, is over. */
+  async during(work: Promise<void>): Promise<void> {
+    this.underWay.add(work);
+    try {
+      await work;
+    } finally {
+      this.underWay.delete(work);
+    }
+  }
+
   /** A tensor of the step under way (outside of a step it lives as long as the backend). */
-  activation(bank: Bank, dtype: 'F32' | 'I32', shape: readonly number[], size: number): WasmTensor {
+  activation(bank: Bank, dtype: 'F32' | 'I32', shape: readonly number[], size: number): PlacedTensor {
     const storage = storageAt(bank, bank.allocate(4 * size, 'An activation'), 4 * size);
     this.scopes.at(-1)?.add(storage);
-    return new WasmTensor(dtype as DType, shape, storage);
+    return new PlacedTensor(dtype as DType, shape, storage);
   }
 
   /** Bytes for commands alone, that live as long as an activation made now. */
@@ -227,7 +229,7 @@ export class Device {
   }
 
   private endStep(scope: Set<Storage>, around: Set<Storage> | undefined, result: unknown): void {
-    if (around && result instanceof WasmTensor && scope.delete(result.storage)) around.add(result.storage);
+    if (around && result instanceof PlacedTensor && scope.delete(result.storage)) around.add(result.storage);
     try {
       // Caches must hold what was appended. Within an outer step, commands to come reuse the bytes in program order.
       if (!around) this.flush();
@@ -244,6 +246,7 @@ export class Device {
   async dispose(): Promise<void> {
     if (this.disposed) return;
     this.disposed = true;
+    await Promise.allSettled(this.underWay);
     await this.threads.dispose();
     this.banks.length = 0;
     this.programs.length = 0;
@@ -252,8 +255,6 @@ export class Device {
   }
 
   private adopt(bank: Bank): Bank {
-    bank.kernels.choose_dot(this.dotForm);
-    bank.kernels.choose_words(this.sixteenBitsBelow);
     this.banks.push(bank);
     this.programs.push(new Program(bank, programCommands));
     return bank;
@@ -264,21 +265,6 @@ export class Device {
     this.inputs = [];
     this.sharedInputs = [];
   }
-}
-
-/** Which lowering of the dot product this processor runs faster. */
-function fasterDot({ kernels }: Bank): number {
-  const iterations = 2000;
-  const best = [0, 1].map(form => {
-    let least = Infinity;
-    for (let round = 0; round < 5; round++) {
-      const start = performance.now();
-      kernels.measure_dot(form, iterations);
-      least = Math.min(least, performance.now() - start);
-    }
-    return least;
-  });
-  return best[1]! < best[0]! ? 1 : 0;
 }
 
 function storageAt(bank: Bank, start: number, bytes: number, uploaded = false): Storage {

@@ -1,9 +1,9 @@
 // Cuts attention into pieces of work and writes what the kernel needs to know of them. Mirrors kernels/attention.h.
 import type { Batch } from '../backend.ts';
-import { pagePositions, type WasmCache } from './cache.ts';
+import { type PagedCache, pagePositions } from './cache.ts';
+import { commands } from './commands.ts';
 import type { Device } from './device.ts';
-import { commands } from './kernels.ts';
-import type { WasmTensor } from './tensor.ts';
+import type { PlacedTensor } from './tensor.ts';
 
 const rangePositions = 512;
 const mostRows = 32;
@@ -26,10 +26,10 @@ interface Tile {
 /** Stores a layer's keys and values at the batch's positions. */
 export function enqueueAppend(
   device: Device,
-  cache: WasmCache,
+  cache: PagedCache,
   layer: number,
-  keys: WasmTensor,
-  values: WasmTensor,
+  keys: PlacedTensor,
+  values: PlacedTensor,
   batch: Batch,
 ): void {
   const { kvHeads, headDim } = cache.shape;
@@ -57,11 +57,11 @@ export function enqueueAppend(
 /** softmax(q·kᵀ/√headDim)·v over the visible keys. */
 export function enqueueAttention(
   device: Device,
-  q: WasmTensor,
-  cache: WasmCache,
+  q: PlacedTensor,
+  cache: PagedCache,
   layer: number,
   batch: Batch,
-): WasmTensor {
+): PlacedTensor {
   const { kvHeads, headDim, chunks } = cache.shape;
   const tokens = batch.positions.length;
   const heads = q.shape[1]!;
@@ -144,7 +144,7 @@ function cut(batch: Batch, chunk: number | null, group: number): { rows: number[
 /** The tiles as the kernel reads them (5 words each) and the addresses of the pages that they see. */
 function list(
   tiles: readonly Tile[],
-  cache: WasmCache,
+  cache: PagedCache,
   layer: number,
 ): { tileWords: readonly number[]; pageList: readonly number[] } {
   const pageList: number[] = [];

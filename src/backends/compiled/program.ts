@@ -1,6 +1,6 @@
 // Writes commands for the kernels into a bank's command buffer, and decides where threads must wait for each other.
 import type { Bank } from './bank.ts';
-import type { commands } from './kernels.ts';
+import type { commands } from './commands.ts';
 
 // Mirrors `struct Program` and `struct Command` in kernels/program.h; words are of 32 bits.
 const headerBytes = 64;

@@ -21,7 +21,7 @@ export interface Storage extends Place {
   rounded: (Place & { readonly rowLength: number; readonly bits: number })[] | null;
 }
 
-export class WasmTensor implements Tensor {
+export class PlacedTensor implements Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly storage: Storage;

@@ -11,12 +11,15 @@ export class Heap {
   /** Nothing at or past this address was ever used. */
   top: number;
   readonly limit: number;
+  /** Bytes from the first address to the limit. */
+  readonly size: number;
   /** Unused stretches below `top`, ascending, never adjacent. */
   private readonly gaps: { start: number; end: number }[] = [];
 
   constructor(start: number, limit: number) {
     this.top = alignUp(start);
     this.limit = limit;
+    this.size = limit - this.top;
   }
 
   /** An address with `bytes` bytes behind it, or undefined when there is no room. The bytes hold anything. */

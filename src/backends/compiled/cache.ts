@@ -22,11 +22,11 @@ interface Held {
 }
 
 /** Enqueues the copying of keys and values into pages. */
-type EncodeAppend = (cache: WasmCache, layer: number, keys: Tensor, values: Tensor, batch: Batch) => void;
+type EncodeAppend = (cache: PagedCache, layer: number, keys: Tensor, values: Tensor, batch: Batch) => void;
 
 let made = 0;
 
-export class WasmCache implements KVCache {
+export class PagedCache implements KVCache {
   readonly shape: CacheShape;
   readonly layout = `F16, pages of ${pagePositions}`;
   bytes = 0;
@@ -34,7 +34,7 @@ export class WasmCache implements KVCache {
   readonly range: Range;
   private readonly device: Device;
   private readonly encode: EncodeAppend;
-  private readonly onDispose: (cache: WasmCache) => void;
+  private readonly onDispose: (cache: PagedCache) => void;
   private readonly held: Held[][]; // [layer][sequence]
   /** Per layer: pages that several sequences hold, and how many besides the first. Nobody writes to them. */
   private readonly shared: Map<number, number>[];
@@ -42,7 +42,7 @@ export class WasmCache implements KVCache {
   private readonly pageBytes: number;
   private disposed = false;
 
-  constructor(shape: CacheShape, device: Device, encode: EncodeAppend, onDispose: (cache: WasmCache) => void) {
+  constructor(shape: CacheShape, device: Device, encode: EncodeAppend, onDispose: (cache: PagedCache) => void) {
     checkCacheShape(shape);
     checkHeadDim(shape);
     this.shape = shape;
@@ -191,7 +191,7 @@ export class WasmCache implements KVCache {
     const free = (bank: Bank): number => bank.heap.available - bank.promised;
     let bank = [near, ...this.device.banks].find(candidate => free(candidate) >= promised);
     // A cache larger than any memory starts in the emptiest and may run full.
-    bank ??= near.heap.limit > promised && free(near) < near.heap.limit / 2 ? this.device.addBank() : undefined;
+    bank ??= near.heap.size > promised && free(near) < near.heap.size / 2 ? this.device.addBank() : undefined;
     bank ??= this.device.banks.reduce((best, candidate) => (free(candidate) > free(best) ? candidate : best));
     bank.promised += promised;
     this.homes[layer] = { bank, promised };
@@ -282,8 +282,8 @@ export class WasmCache implements KVCache {
 }
 
 /** The cache as one of ours. */
-export function asWasmCache(cache: KVCache): WasmCache {
-  if (cache instanceof WasmCache) return cache;
+export function asOwnCache(cache: KVCache): PagedCache {
+  if (cache instanceof PagedCache) return cache;
   throw new TypeError('This cache was made by another backend; make it with the createCache of this one.');
 }
 

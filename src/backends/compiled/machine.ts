@@ -1,0 +1,37 @@
+// What carries the kernels: WebAssembly or the machine itself. All that a compiled backend asks of the one or the other.
+import type { Bank } from './bank.ts';
+import type { Program } from './program.ts';
+
+export interface Machine {
+  readonly name: 'wasm' | 'native';
+  /** Instruction set that the kernels were compiled for, where there are several. */
+  readonly variant?: string;
+  /** What makes such a backend, for messages. */
+  readonly maker: string;
+  /** Compute threads, the caller's among them. */
+  readonly threads: number;
+  /** @throws RangeError when the system grants no memory. */
+  createBank(index: number): Bank;
+  /** Starts the threads beside the caller's, on the first bank. @throws Error when one does not come up. */
+  start(bank: Bank): Promise<Threads>;
+}
+
+/** The threads that run programs; they sleep while there is none. */
+export interface Threads {
+  /** Lets every thread know a further bank. */
+  attach(bank: Bank): void;
+  /** Runs a bank's program on all threads, or on one if that is enough, and returns when it is done and may be written anew. */
+  run(bank: Bank, program: Program): void;
+  /** @throws Error after dispose, and ever after a thread was lost. */
+  checkAlive(): void;
+  /** Ends every thread; resolves when none is left. */
+  dispose(): Promise<void>;
+}
+
+/** What every use of a backend says once a thread of it was lost. */
+export function lostThread(cause: unknown): Error {
+  const message = cause instanceof Error ? cause.message : String(cause ?? 'it did not answer');
+  return new Error(`A compute thread was lost: ${message}. Make a new backend; this one can only be disposed.`, {
+    cause,
+  });
+}

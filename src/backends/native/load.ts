@@ -1,0 +1,81 @@
+// Finds the compiled kernels that this processor runs: the best of those built here, or of the prebuilt package.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { KernelQueries } from '../compiled/commands.ts';
+
+/** A backend's banks and threads, on the other side of Node-API. */
+export type Pool = { readonly [pool]: never };
+declare const pool: unique symbol;
+
+/** What native/addon.cpp exports. Addresses and sizes are numbers, exact below 2⁵³. */
+export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
+  supported(): boolean;
+  createPool(threads: number): Pool;
+  reserve(pool: Pool, bytes: number): { readonly base: number; readonly buffer: ArrayBuffer } | undefined;
+  commit(pool: Pool, bank: number, from: number, to: number): boolean;
+  discard(pool: Pool, bank: number, from: number, to: number): void;
+  attach(pool: Pool, bank: number, control: number, ...programs: readonly number[]): void;
+  start(pool: Pool): void;
+  run(pool: Pool, bank: number, turn: number, threads: number, wordsBelow: number): number;
+  dispose(pool: Pool): void;
+  activation_bits(format: number, n: number, wordsBelow: number): number;
+}
+
+export interface NativeKernels {
+  readonly addon: Addon;
+  readonly variant: string;
+}
+
+/** Instruction sets that kernels are compiled for, best first. scripts/build-native.ts knows their compiler flags. */
+export const variants: Readonly<Record<string, readonly string[]>> = {
+  x64: ['avx512vnni', 'avxvnni', 'avx2', 'plain'],
+  arm64: ['i8mm', 'dotprod', 'plain'],
+};
+
+/** The package that holds prebuilt kernels for a platform. */
+export const prebuiltPackage = (platform: string = process.platform, architecture: string = process.arch): string =>
+  `open-maverick-${platform}-${architecture}`;
+
+const requireFrom = createRequire(import.meta.url);
+
+/** Built here first: it is what the sources say. A prebuilt package of another version would be called wrongly. */
+function folders(): string[] {
+  const found = [fileURLToPath(new URL('../../../dist/native', import.meta.url))];
+  const versionOf = (path: string): string => (requireFrom(path) as { version: string }).version;
+  try {
+    const path = requireFrom.resolve(`${prebuiltPackage()}/package.json`);
+    if (versionOf(path) === versionOf('../../../package.json')) found.push(dirname(path));
+  } catch {
+    // Not installed: npm takes it only where it fits.
+  }
+  return found;
+}
+
+/**
+ * The best kernels for this processor, or why there are none. The variable MAVERICK_NATIVE, for diagnosing, names the one variant
+ * to take, or is `off`.
+ * @param places where to look, in order
+ */
+export function loadNative(places: readonly string[] = folders()): NativeKernels | { readonly missing: string } {
+  const wanted = process.env.MAVERICK_NATIVE;
+  if (wanted === 'off') return { missing: 'MAVERICK_NATIVE is off' };
+  const known = variants[process.arch] ?? [];
+  if (wanted && !known.includes(wanted))
+    return { missing: `MAVERICK_NATIVE is ${wanted}, known here are ${[...known, 'off'].join(', ')}` };
+  let missing = '';
+  for (const folder of places)
+    for (const variant of wanted ? [wanted] : known) {
+      const path = join(folder, `maverick-${variant}.node`);
+      if (!existsSync(path)) continue;
+      try {
+        const addon = requireFrom(path) as Addon;
+        if (addon.supported()) return { addon, variant };
+        missing ||= `this processor does not run ${variant}`;
+      } catch (error) {
+        missing ||= `${path} cannot be loaded: ${(error as Error).message.split('\n')[0]}`;
+      }
+    }
+  return { missing: missing || `${wanted ? `maverick-${wanted}.node is` : 'they are'} not built` };
+}
