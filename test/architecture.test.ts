@@ -32,6 +32,7 @@ const allowed: Record<string, string[]> = {
   engine: ['src/checkpoint/', 'src/backends/', 'src/model/'],
   hub: ['src/checkpoint/', 'src/backends/reference/'],
   server: ['src/engine/types.ts', 'src/engine/chat-types.ts', 'src/tokenizer/tokenizer.ts'],
+  'ai-sdk': ['src/server/', 'src/engine/chat-types.ts'],
   web: ['src/server/wire.ts'],
   cli: ['src/'],
   'index.ts': ['src/'],
