@@ -5,6 +5,8 @@ export interface StopStrings {
   push(text: string): string;
   /** True once a stop string was found; what follows it is dropped. */
   readonly stopped: boolean;
+  /** The string that was found. */
+  readonly found: string | undefined;
   /** No more text comes: gives what was held back. */
   end(): string;
 }
@@ -17,21 +19,24 @@ export interface StopStrings {
 export function createStopStrings(stops: readonly string[]): StopStrings {
   const longest = Math.max(0, ...stops.map(stop => stop.length));
   let held = '';
-  let stopped = false;
+  let found: string | undefined;
   return {
     push(text) {
-      if (stopped) return '';
+      if (found !== undefined) return '';
       held += text;
       let end = Infinity;
       let start = Infinity;
+      let first: string | undefined;
       for (const stop of stops) {
         const at = held.indexOf(stop);
         if (at < 0 || at + stop.length > end) continue;
-        if (at + stop.length < end || at < start) start = at;
+        if (at + stop.length === end && at >= start) continue;
+        start = at;
         end = at + stop.length;
+        first = stop;
       }
       if (end < Infinity) {
-        stopped = true;
+        found = first;
         const shown = held.slice(0, start);
         held = '';
         return shown;
@@ -43,7 +48,10 @@ export function createStopStrings(stops: readonly string[]): StopStrings {
       return shown;
     },
     get stopped() {
-      return stopped;
+      return found !== undefined;
+    },
+    get found() {
+      return found;
     },
     end() {
       const rest = held;

@@ -7,7 +7,7 @@ import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenize
 import type { ToolCallPiece } from '../tokenizer/tool-call-events.ts';
 import { createToolCallParser } from '../tokenizer/tool-call-parser.ts';
 import { callableTools, chatGrammar } from './chat-grammar.ts';
-import { createStopStrings } from './chat-stop-strings.ts';
+import { createStopStrings, type StopStrings } from './chat-stop-strings.ts';
 import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
 import type { TokenBytes } from './token-trie.ts';
@@ -149,12 +149,12 @@ async function* answer(
       if (next.done) {
         const { reason, stats } = next.value;
         if (stops.stopped || called) {
-          yield { type: 'end', reason: 'stop', stats: { ...stats, generatedTokens: taken } };
+          yield { type: 'end', reason: 'stop', ...foundOf(stops), stats: { ...stats, generatedTokens: taken } };
           return;
         }
         const last = stops.push(characters.end());
         yield* show(last + stops.end(), stops.stopped ? 'cut' : 'all');
-        yield { type: 'end', reason: stops.stopped ? 'stop' : reason, stats };
+        yield { type: 'end', reason: stops.stopped ? 'stop' : reason, ...foundOf(stops), stats };
         return;
       }
       if (stops.stopped || called) continue; // computed before the abort arrived
@@ -178,6 +178,8 @@ async function* answer(
     await generation.return?.({ reason: 'abort', stats: emptyStats });
   }
 }
+
+const foundOf = ({ found }: StopStrings): { stopString?: string } => (found === undefined ? {} : { stopString: found });
 
 const emptyStats = {
   promptTokens: 0,

@@ -74,7 +74,8 @@ export function toWire(error: unknown): WireError {
 export function fromWire({ name, message, stack, path }: WireError): Error {
   let error: Error;
   if (path !== undefined) error = new CheckpointError(path, message.slice(path.length + 2));
-  else if (name === 'RangeError' || name === 'GrammarError') error = new RangeError(message);
+  else if (name === 'RangeError') error = new RangeError(message);
+  else if (name === 'GrammarError') error = Object.assign(new RangeError(message), { name });
   else if (name === 'TypeError') error = new TypeError(message);
   else if (name === 'CacheFileError') error = new CacheFileError(message);
   else error = new Error(message);

@@ -232,4 +232,10 @@ export type ChatEvent =
       readonly complete: boolean;
       readonly tokens: readonly TokenEvent[];
     }
-  | { readonly type: 'end'; readonly reason: FinishReason; readonly stats: GenerationStats };
+  /** `stopString`: the one of `stop` that ended it, if one did. */
+  | {
+      readonly type: 'end';
+      readonly reason: FinishReason;
+      readonly stopString?: string;
+      readonly stats: GenerationStats;
+    };

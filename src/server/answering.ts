@@ -47,7 +47,7 @@ export function createAnswering({ models, observers, openScope, report, end: end
       exchange.model = lease.id; // not before: what a client calls a model may be anything
       exchange.parameters = parametersOf(request);
       for (const observer of observers) observer.answering?.(exchange);
-      const body = endpoint.answer(watchChat(lease.chat, exchange, observers, {}), request, scope.signal);
+      const body = endpoint.answer(watchChat(lease.chat, exchange, observers, ofKey(exchange)), request, scope.signal);
       if (Symbol.asyncIterator in body) {
         const first = body.next();
         await Promise.race([first, new Promise(resolve => setTimeout(resolve, HEADERS_AFTER_MS))]);
@@ -65,6 +65,9 @@ export function createAnswering({ models, observers, openScope, report, end: end
     }
   };
 }
+
+/** Keys see no prompts of each other in the cache, and get equal shares of the engine. */
+const ofKey = ({ key }: Exchange): ChatOptions => ({ cacheSalt: key.name, fairnessKey: key.name });
 
 /** The numbers that the conventions for traces name. */
 function parametersOf(request: ModelRequest & { readonly options?: ChatOptions }): Readonly<Record<string, number>> {

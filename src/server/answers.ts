@@ -46,17 +46,10 @@ export interface Conversation {
   readonly options: ChatOptions;
 }
 
-/** Calls of tools among the texts, one after another; `index` counts them. */
-export type CallEvent =
-  | { readonly type: 'call-start'; readonly index: number; readonly name: string }
-  /** More of the arguments, as JSON text. */
-  | { readonly type: 'call-arguments'; readonly index: number; readonly delta: string }
-  | { readonly type: 'call-end'; readonly index: number; readonly complete: boolean };
-
 /** An event of one of several answers. */
 export interface AnswerEvent {
   readonly index: number;
-  readonly event: ChatEvent | CallEvent;
+  readonly event: ChatEvent;
 }
 
 export const newId = (prefix: string): string => `${prefix}${crypto.randomUUID().replaceAll('-', '')}`;

@@ -41,10 +41,9 @@ async function completeChat(chat: ChatModel, request: ChatRequest, signal: Abort
   const stats: GenerationStats[] = [];
   for await (const { index, event } of converse(chat, request, request.answers, signal)) {
     const answer = answers[index]!;
-    if (event.type === 'text') {
-      answer.content += event.text;
-      if (request.logprobs) answer.tokens.push(...event.tokens);
-    } else if (event.type === 'call-start') answer.calls.push(newCall(event.name));
+    if (event.type !== 'end' && request.logprobs) answer.tokens.push(...event.tokens);
+    if (event.type === 'text') answer.content += event.text;
+    else if (event.type === 'call-start') answer.calls.push(newCall(event.name));
     else if (event.type === 'call-arguments') {
       const call = answer.calls.at(-1)!;
       call.function = { ...call.function, arguments: call.function.arguments + event.delta };
@@ -102,9 +101,13 @@ async function* streamChat(
     }
     if (event.type === 'text') yield chunk(index, { content: event.text }, event.tokens);
     else if (event.type === 'call-start')
-      yield chunk(index, { tool_calls: [{ index: calls[index]!++, ...newCall(event.name) }] }, null);
+      yield chunk(index, { tool_calls: [{ index: calls[index]!++, ...newCall(event.name) }] }, event.tokens);
     else if (event.type === 'call-arguments')
-      yield chunk(index, { tool_calls: [{ index: calls[index]! - 1, function: { arguments: event.delta } }] }, null);
+      yield chunk(
+        index,
+        { tool_calls: [{ index: calls[index]! - 1, function: { arguments: event.delta } }] },
+        event.tokens,
+      );
     else if (event.type === 'end') {
       stats.push(event.stats);
       const finish = finishReasonOf(event.reason, calls[index]! > 0);

@@ -94,6 +94,8 @@ export interface ChatRequest {
 export function parseChatRequest(body: unknown): ChatRequest {
   const request = parse(chatSchema, body);
   const generation = generationOf(request);
+  if (request.grammar != null && (request.response_format?.type ?? 'text') !== 'text')
+    throw wrongValue('grammar', request.grammar, "left out where 'response_format' says the form");
   const { max_tokens: old, max_completion_tokens: now } = request;
   if (old != null && now != null && old !== now)
     throw wrongValue('max_tokens', old, `left out or equal to 'max_completion_tokens', which is ${now}`);

@@ -10,6 +10,8 @@ import type {
   TokenEvent,
 } from '../engine/types.ts';
 import type { Message, Tokenizer } from '../tokenizer/tokenizer.ts';
+import type { ToolCallPiece } from '../tokenizer/tool-call-events.ts';
+import { createToolCallParser } from '../tokenizer/tool-call-parser.ts';
 
 export const BOS = 256;
 export const END = 257;
@@ -65,6 +67,15 @@ export function createByteTokenizer(): Tokenizer {
 /** The log-probability the fake gives to a token: any fixed rule will do, as long as it differs between tokens. */
 export const fakeLogprob = (token: number): number => -(1 + token / 1000);
 
+/** The events of what was read, the tokens with the first of them. */
+function* eventsOf(pieces: readonly ToolCallPiece[], tokens: readonly TokenEvent[]): Generator<ChatEvent> {
+  for (const piece of pieces) {
+    if (piece.type === 'frame') continue;
+    yield { ...piece, tokens };
+    tokens = [];
+  }
+}
+
 export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
   const { reply = () => 'Hello.', delayMs = 0, contextTokens = 4096, failAfter } = fake;
   const tokenizer = createByteTokenizer();
@@ -79,6 +90,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     const whole = stopAt.length > 0 ? text.slice(0, Math.min(...stopAt)) : text;
     const room = Math.min(options.maxTokens ?? Number.POSITIVE_INFINITY, contextTokens - promptTokens);
     const stream = tokenizer.stream();
+    const tools = options.toolChoice === 'none' ? [] : (options.tools ?? []);
+    const parser = tools.length > 0 ? createToolCallParser(tools) : null;
     let tokens: TokenEvent[] = [];
     let generatedTokens = 0;
     let reason: FinishReason = 'stop';
@@ -107,9 +120,10 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
         tokens.push({ token, logprob: fakeLogprob(token), topLogprobs });
         const piece = stream.push(token);
         if (piece === '') continue;
-        yield { type: 'text', text: piece, tokens };
+        yield* eventsOf(parser ? parser.push(piece) : [{ type: 'text', text: piece }], tokens);
         tokens = [];
       }
+      if (parser) yield* eventsOf(parser.end(), tokens);
     } finally {
       counts.running--;
     }
@@ -123,7 +137,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
       decodeMs: 20,
       ...drafts,
     };
-    yield { type: 'end', reason, stats };
+    const stopString = options.stop?.find(stop => stopAt.length > 0 && text.startsWith(stop, Math.min(...stopAt)));
+    yield { type: 'end', reason, stats, ...(stopString !== undefined && reason === 'stop' && { stopString }) };
   }
 
   const info: ModelInfo = {

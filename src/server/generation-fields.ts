@@ -52,6 +52,10 @@ export const generationFields = {
       additionalProperties: { type: 'number', minimum: -100, maximum: 100 },
       description: 'Token ids to numbers that are added to their logits; −100 forbids, 100 all but forces.',
     }),
+  prompt_lookup: z
+    .union([z.boolean(), z.int().min(0).max(64)], { error: 'true, false or a whole number from 0 to 64' })
+    .nullish(),
+  grammar: z.string({ error: 'a text in GBNF' }).nullish(),
   user: label(),
 };
 
@@ -85,6 +89,8 @@ export function generationOf(request: Generation) {
       ...samplingOf(request),
       stop: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? undefined),
       logitBias: logitBiasOf(request.logit_bias),
+      promptLookup: request.prompt_lookup ?? undefined,
+      ...(request.grammar != null && { responseFormat: { type: 'grammar' as const, grammar: request.grammar } }),
     },
   };
 }

@@ -129,11 +129,10 @@ async function* streamMessage(
   yield { type: 'message_stop' };
 }
 
-/** Which stop string ended the answer is said by models that know it. */
-type End = Extract<AnswerEvent['event'], { type: 'end' }> & { readonly stopString?: string };
+type End = Extract<AnswerEvent['event'], { type: 'end' }>;
 
 function stopOf({ reason, stopString }: End, calls: boolean): { stop_reason: string; stop_sequence: string | null } {
-  if (stopString != null) return { stop_reason: 'stop_sequence', stop_sequence: stopString };
+  if (stopString !== undefined) return { stop_reason: 'stop_sequence', stop_sequence: stopString };
   if (reason === 'length') return { stop_reason: 'max_tokens', stop_sequence: null };
   if (reason === 'context') return { stop_reason: 'model_context_window_exceeded', stop_sequence: null };
   return { stop_reason: calls ? 'tool_use' : 'end_turn', stop_sequence: null };
@@ -158,7 +157,16 @@ async function wholeMessage(events: AsyncGenerator<StreamEvent, void>): Promise<
     }
   }
   content.forEach((block, index) => {
-    if (block.type === 'tool_use' && inputs[index]) block.input = JSON.parse(inputs[index]);
+    if (block.type === 'tool_use') block.input = inputOf(inputs[index] ?? '{}');
   });
   return { ...message!, content };
+}
+
+/** Arguments that broke off are given in the words that Anthropic's guide suggests for them. */
+function inputOf(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return { INVALID_JSON: text };
+  }
 }

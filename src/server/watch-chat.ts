@@ -21,7 +21,7 @@ export function watchChat(
     try {
       for await (const event of events) {
         if (event.type === 'end') end(event.reason, event.stats);
-        else if (event.type === 'text' && event.tokens.length > 0) {
+        else if (event.tokens.length > 0) {
           const now = performance.now();
           generatedTokens += event.tokens.length;
           exchange.firstTokenMs ??= now;
