@@ -43,6 +43,7 @@ const message = z.strictObject({
 });
 const call = z.strictObject({
   type: z.literal('function_call'),
+  parsed_arguments: label(), // the client's own, which it sends back
   call_id: text,
   name: text,
   arguments: z.string({ error: 'a string with JSON' }),
