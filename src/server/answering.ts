@@ -47,7 +47,11 @@ export function createAnswering({ models, observers, openScope, report, end: end
       exchange.model = lease.id; // not before: what a client calls a model may be anything
       exchange.parameters = parametersOf(request);
       for (const observer of observers) observer.answering?.(exchange);
-      const body = endpoint.answer(watchChat(lease.chat, exchange, observers, ofKey(exchange)), request, scope.signal);
+      const body = await endpoint.answer(
+        watchChat(lease.chat, exchange, observers, ofKey(exchange)),
+        request,
+        scope.signal,
+      );
       if (Symbol.asyncIterator in body) {
         const first = body.next();
         await Promise.race([first, new Promise(resolve => setTimeout(resolve, HEADERS_AFTER_MS))]);
@@ -55,7 +59,7 @@ export function createAnswering({ models, observers, openScope, report, end: end
         exchange.status = 200;
         return eventStream(body, { first, abort: () => scope.abort(), end, toError, dialect: endpoint.dialect });
       }
-      const response = Response.json(await body);
+      const response = Response.json(body);
       end();
       return response;
     } catch (error) {

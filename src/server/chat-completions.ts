@@ -16,8 +16,8 @@ export const chatCompletions = endpoint<ChatRequest>({
   dialect: openai,
   schema: chatSchema,
   parse: parseChatRequest,
-  answer(chat, request, signal) {
-    checkConversation(chat, request);
+  async answer(chat, request, signal) {
+    await checkConversation(chat, request);
     return request.stream ? streamChat(chat, request, signal) : completeChat(chat, request, signal);
   },
 });

@@ -3,7 +3,7 @@ import type { ChatModel } from '../engine/chat-types.ts';
 import type { FinishReason, GenerationStats } from '../engine/types.ts';
 import { nthSeed, sideBySide, untilEnd } from './answers.ts';
 import { type CompletionRequest, completionSchema, parseCompletionRequest } from './completion-request.ts';
-import { checkBiases, checkRoom } from './conversation.ts';
+import { checkBiases, checkLength, checkRoom } from './conversation.ts';
 import { openai } from './dialect.ts';
 import { endpoint } from './endpoint.ts';
 import { completionLogprobsWriter, largest, type ScoredToken } from './logprobs.ts';
@@ -25,12 +25,14 @@ interface Prompt {
  * Tokens of every prompt, checked before anything is computed.
  * @throws ApiError 400: an id past the vocabulary, nothing to continue, or no room in the context.
  */
-function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
+async function preparePrompts(chat: ChatModel, request: CompletionRequest): Promise<Prompt[]> {
   const { tokenizer } = chat;
   checkBiases(chat, request.options);
   const vocab = Math.min(tokenizer.vocabSize, chat.engine.info.config.vocab);
-  return request.prompts.map((prompt, index) => {
+  const prepared: Prompt[] = [];
+  for (const [index, prompt] of request.prompts.entries()) {
     const param = request.prompts.length === 1 ? 'prompt' : `prompt[${index}]`;
+    if (typeof prompt === 'string') await checkLength(chat, [prompt], param);
     const bos = typeof prompt === 'string' && tokenizer.bos !== null ? [tokenizer.bos] : [];
     const tokens = typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt;
     if (tokens.length === 0)
@@ -39,8 +41,9 @@ function preparePrompts(chat: ChatModel, request: CompletionRequest): Prompt[] {
     if (wrong >= 0) throw wrongValue(`${param}[${wrong}]`, tokens[wrong], `a token id from 0 to ${vocab - 1}`);
     checkRoom(chat, tokens.length, param, Math.min(1, request.options.maxTokens));
     const text = typeof prompt === 'string' ? prompt : tokenizer.decode(prompt, { special: 'show' });
-    return { param, tokens, added: bos.length, text };
-  });
+    prepared.push({ param, tokens, added: bos.length, text });
+  }
+  return prepared;
 }
 
 interface Piece {
@@ -177,8 +180,8 @@ export const completions = endpoint<CompletionRequest>({
   dialect: openai,
   schema: completionSchema,
   parse: parseCompletionRequest,
-  answer(chat, request, signal) {
-    const prompts = preparePrompts(chat, request);
+  async answer(chat, request, signal) {
+    const prompts = await preparePrompts(chat, request);
     return request.stream ? streamCompletion(chat, request, prompts, signal) : complete(chat, request, prompts, signal);
   },
 });

@@ -22,7 +22,7 @@ export interface Endpoint<R extends ModelRequest = ModelRequest> {
    * Checks what only the model can tell, then answers: one object, or the values of a stream.
    * @throws ApiError before anything is computed.
    */
-  answer(chat: ChatModel, request: R, signal: AbortSignal): AsyncGenerator<unknown, void> | Promise<unknown>;
+  answer(chat: ChatModel, request: R, signal: AbortSignal): Promise<AsyncGenerator<unknown, void> | object>;
 }
 
 /** Forgets the request's type, which only `parse` and `answer` of the same endpoint share. */

@@ -29,7 +29,7 @@ export interface FakeOptions {
 export interface FakeChat extends ChatModel {
   readonly calls: { readonly input: readonly Message[] | string | readonly number[]; readonly options: ChatOptions }[];
   /** Answers that are being computed, that ended by the signal, and the most that ran at once. */
-  readonly counts: { running: number; aborted: number; most: number };
+  readonly counts: { running: number; aborted: number; most: number; tokens: number };
   /** Makes the engine answer nothing any more. */
   die(error: Error): void;
   setState(state: EngineState): void;
@@ -80,7 +80,7 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
   const { reply = () => 'Hello.', delayMs = 0, contextTokens = 4096, failAfter } = fake;
   const tokenizer = createByteTokenizer();
   const calls: FakeChat['calls'] = [];
-  const counts = { running: 0, aborted: 0, most: 0 };
+  const counts = { running: 0, aborted: 0, most: 0, tokens: 0 };
   let dead: Error | null = null;
   let isClosed = false;
   let state: EngineState = 'ready';
@@ -114,6 +114,7 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
           break;
         }
         generatedTokens++;
+        counts.tokens++;
         const topLogprobs = Array.from({ length: options.topLogprobs ?? 0 }, (_, i) => (token + i) % 256)
           .map(top => ({ token: top, logprob: fakeLogprob(top) }))
           .sort((a, b) => b.logprob - a.logprob);

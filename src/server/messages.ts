@@ -19,8 +19,8 @@ export const messages = endpoint<MessagesRequest>({
   dialect: anthropic,
   schema: messagesSchema,
   parse: parseMessagesRequest,
-  answer(chat, request, signal) {
-    const inputTokens = checkConversation(chat, request);
+  async answer(chat, request, signal) {
+    const inputTokens = await checkConversation(chat, request);
     const events = streamMessage(chat, request, inputTokens, signal);
     return request.stream ? events : wholeMessage(events);
   },
@@ -32,7 +32,7 @@ export const countMessageTokens = endpoint<ModelRequest & Conversation>({
   dialect: anthropic,
   schema: countTokensSchema,
   parse: parseCountTokensRequest,
-  answer: async (chat, request) => ({ input_tokens: countTokens(chat, request) }),
+  answer: async (chat, request) => ({ input_tokens: await countTokens(chat, request) }),
 });
 
 type Block =

@@ -16,8 +16,8 @@ export const responses = endpoint<ResponsesRequest>({
   dialect,
   schema: responsesSchema,
   parse: parseResponsesRequest,
-  answer(chat, request, signal) {
-    checkConversation(chat, request, 'input');
+  async answer(chat, request, signal) {
+    await checkConversation(chat, request, 'input');
     const events = streamResponse(chat, request, signal);
     return request.stream ? events : wholeResponse(events);
   },

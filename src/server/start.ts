@@ -16,6 +16,8 @@ export interface StartOptions extends Omit<AppOptions, 'models' | 'draining' | '
   readonly port?: number;
   /** Id of the model to load at once. Without it the first request loads one, and `/health` is 503 until then. */
   readonly preload?: string;
+  /** How long a client may take to send a request whole, ms; its headers at most 20,000. Default 60,000. */
+  readonly receiveTimeoutMs?: number;
   /** Requests that may be answered or wait at once; more get 429. Default 256. */
   readonly maxRequests?: number;
 }
@@ -42,7 +44,15 @@ const DRAIN_MS = 30_000;
  *   (ApiError).
  */
 export async function startServer(options: StartOptions): Promise<RunningServer> {
-  const { host = '127.0.0.1', port = 8080, library, openChat, preload, maxRequests } = options;
+  const {
+    host = '127.0.0.1',
+    port = 8080,
+    library,
+    openChat,
+    preload,
+    maxRequests,
+    receiveTimeoutMs = 60_000,
+  } = options;
   if (!options.keys?.length && !isLoopback(host))
     throw new Error(
       `Listening on ${host} gives the model to the network, and there are no API keys. Give keys (--keys FILE, or the ` +
@@ -59,7 +69,12 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const server = createAdaptorServer({
     fetch: app.fetch,
     overrideGlobalObjects: false, // a library leaves its host's globals alone
-    serverOptions: { headersTimeout: 20_000, requestTimeout: 60_000 },
+    serverOptions: {
+      headersTimeout: Math.min(20_000, receiveTimeoutMs),
+      requestTimeout: receiveTimeoutMs,
+      connectionsCheckingInterval: Math.min(1000, receiveTimeoutMs),
+      maxHeaderSize: 16_384,
+    },
   }) as Server;
   await new Promise<void>((resolve, reject) => {
     server.once('error', error => reject(listenError(error, host, port)));

@@ -1,7 +1,7 @@
 // POST /tokenize and /detokenize: text and conversations as the model's tokens, and back. Shapes: vLLM's.
 import { z } from 'zod';
 import type { Message } from '../tokenizer/tokenizer.ts';
-import { countTokens } from './conversation.ts';
+import { checkLength, countTokens } from './conversation.ts';
 import { openai } from './dialect.ts';
 import { endpoint, type ModelRequest } from './endpoint.ts';
 import { modelField } from './generation-fields.ts';
@@ -48,10 +48,11 @@ export const tokenize = endpoint<TokenizeRequest>({
   async answer(chat, { input, addBos, generationPrompt, texts }) {
     const { tokenizer, format, engine } = chat;
     let tokens: readonly number[];
-    if (typeof input === 'string')
+    if (typeof input === 'string') {
+      await checkLength(chat, [input], 'prompt');
       tokens = [...(addBos && tokenizer.bos !== null ? [tokenizer.bos] : []), ...tokenizer.encode(input)];
-    else {
-      countTokens(chat, { messages: input, options: {} });
+    } else {
+      await countTokens(chat, { messages: input, options: {} });
       tokens = format.encode(input, { generationPrompt });
     }
     return {
