@@ -12,7 +12,14 @@ export function createLocalOpenMaverick(chat: ChatModel, modelId = 'local'): Ope
   const library = {
     list: async () => [{ id: modelId, path: chat.engine.info.path, bytes: chat.engine.info.weightBytes }],
   };
-  const lent = { ...chat, async [Symbol.asyncDispose]() {} };
+  const lent: ChatModel = {
+    engine: chat.engine,
+    tokenizer: chat.tokenizer,
+    format: chat.format,
+    chat: (messages, options) => chat.chat(messages, options),
+    complete: (prompt, options) => chat.complete(prompt, options),
+    async [Symbol.asyncDispose]() {}, // the caller's to close
+  };
   const app = createApp({ models: createModels({ library, openChat: async () => lent }) });
   return createOpenMaverick({
     baseURL: 'http://localhost',

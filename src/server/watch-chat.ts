@@ -39,7 +39,10 @@ export function watchChat(
     }
   }
   return {
-    ...chat,
+    engine: chat.engine,
+    tokenizer: chat.tokenizer,
+    format: chat.format,
+    [Symbol.asyncDispose]: () => chat[Symbol.asyncDispose](),
     chat: (messages, options) => watch(chat.chat(messages, { ...options, ...given })),
     complete: (prompt, options) => watch(chat.complete(prompt, { ...options, ...given })),
   };
