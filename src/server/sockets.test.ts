@@ -200,6 +200,33 @@ describe('over a real engine', () => {
     }
   });
 
+  test('ten times too many: those over the queue are told at once when to come again, the others are answered', async () => {
+    const server = await serve(path =>
+      openChat(path, { threads: 1, contextTokens: 512, maxSequences: 4, maxWaiting: 4 }),
+    );
+    await post(server, { max_tokens: 1 });
+    const shed: number[] = [];
+    let answered = 0;
+    // Arrivals over time, each timed by itself: eighty at one moment would measure their own queue.
+    const asked = Array.from({ length: 80 }, async (_, i) => {
+      await sleep(i * 5);
+      const start = performance.now();
+      const response = await post(server, { max_tokens: 300, stream: i % 2 === 0 });
+      const ms = performance.now() - start;
+      await response.text();
+      if (response.status === 200) answered++;
+      else {
+        expect([response.status, Number(response.headers.get('retry-after')) >= 1]).toEqual([429, true]);
+        shed.push(ms);
+      }
+    });
+    await Promise.all(asked);
+    shed.sort((a, b) => a - b);
+    expect(answered).toBeGreaterThanOrEqual(8);
+    expect(shed.length).toBeGreaterThan(20);
+    expect(shed[Math.floor(shed.length * 0.5)]).toBeLessThan(20);
+  });
+
   const vocabulary = new URL('../../../shared/llama4/tokenizer.model', import.meta.url);
   const skipped = !existsSync(vocabulary);
   test.skipIf(skipped)(
