@@ -9,6 +9,16 @@ export type { DType } from './checkpoint/dtype.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
 export { CacheFileError } from './engine/cache-file.ts';
 export { createChat, openChat } from './engine/chat.ts';
+export {
+  defineTool,
+  type RunnableTool,
+  type RunToolsOptions,
+  runTools,
+  type StandardSchema,
+  type ToolContext,
+  type ToolDescription,
+  type ToolResultEvent,
+} from './engine/chat-tools.ts';
 export type {
   ChatModel,
   ChatOptions,
