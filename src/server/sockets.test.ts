@@ -119,10 +119,14 @@ describe('slow and rude', () => {
     client.socket.pause();
     client.socket.write(request({ stream: true }));
     await expect.poll(() => chat.counts.tokens).toBeGreaterThan(100);
-    await sleep(300);
-    const said = chat.counts.tokens;
-    await sleep(300);
-    expect(chat.counts.tokens).toBe(said); // what the sockets hold is full
+    let said = 0;
+    const halted = async (): Promise<boolean> => {
+      const before = chat.counts.tokens;
+      await sleep(400);
+      said = chat.counts.tokens;
+      return said === before;
+    };
+    await expect.poll(halted, { timeout: 20_000, interval: 10 }).toBe(true); // what the sockets hold is full
     expect(said).toBeLessThan(total);
     for (let i = 0; i < 5; i++) {
       const start = performance.now();
