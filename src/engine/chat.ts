@@ -11,7 +11,7 @@ import { createStopStrings, type StopStrings } from './chat-stop-strings.ts';
 import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
 import type { TokenBytes } from './token-trie.ts';
-import type { ChatEvent, Engine, EngineOptions, TokenEvent } from './types.ts';
+import { type ChatEvent, type Engine, type EngineOptions, emptyStats, type TokenEvent } from './types.ts';
 
 /**
  * Opens a checkpoint to talk to: an engine in a thread of its own, and the checkpoint's tokenizer and chat format in this one.
@@ -180,14 +180,3 @@ async function* answer(
 }
 
 const foundOf = ({ found }: StopStrings): { stopString?: string } => (found === undefined ? {} : { stopString: found });
-
-const emptyStats = {
-  promptTokens: 0,
-  cachedTokens: 0,
-  generatedTokens: 0,
-  queueMs: 0,
-  prefillMs: 0,
-  decodeMs: 0,
-  draftedTokens: 0,
-  acceptedTokens: 0,
-};

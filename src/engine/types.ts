@@ -117,6 +117,18 @@ export interface GenerationStats {
   readonly acceptedTokens: number;
 }
 
+/** Of a request that computed nothing. */
+export const emptyStats: GenerationStats = {
+  promptTokens: 0,
+  cachedTokens: 0,
+  generatedTokens: 0,
+  queueMs: 0,
+  prefillMs: 0,
+  decodeMs: 0,
+  draftedTokens: 0,
+  acceptedTokens: 0,
+};
+
 export interface ModelInfo {
   readonly path: string;
   readonly config: Llama4Config;

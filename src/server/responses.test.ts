@@ -1,25 +1,11 @@
 // OpenAI's responses, tokenize and detokenize as clients see them, over a real socket and a scripted model.
 import OpenAI from 'openai';
-import { afterEach, describe, expect, test } from 'vitest';
-import { BOS, createFakeChat, END, type FakeChat, type FakeOptions } from './fake-chat.cases.ts';
-import { type RunningServer, startServer } from './start.ts';
-
-const running: RunningServer[] = [];
-afterEach(async () => {
-  await Promise.all(running.splice(0).map(server => server.close()));
-});
+import { describe, expect, test } from 'vitest';
+import { BOS, END, type FakeOptions } from './fake-chat.cases.ts';
+import { serveFake } from './served-fake.cases.ts';
 
 async function serve(fake: FakeOptions = {}) {
-  const opened: FakeChat[] = [];
-  const server = await startServer({
-    library: { list: async () => [{ id: 'tiny', path: 'tiny.gguf', bytes: 10 }] },
-    openChat: async path => {
-      opened.push(createFakeChat(path, fake));
-      return opened.at(-1)!;
-    },
-    port: 0,
-  });
-  running.push(server);
+  const { server, opened } = await serveFake(fake);
   const post = async (path: string, body: object) => {
     const headers = { 'content-type': 'application/json' };
     const response = await fetch(server.url + path, { method: 'POST', headers, body: JSON.stringify(body) });

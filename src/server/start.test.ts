@@ -1,26 +1,12 @@
 // The life of a server: where it may listen, what it says while its engine restarts, and how it ends.
 import OpenAI from 'openai';
-import { afterEach, expect, test } from 'vitest';
-import { createFakeChat, type FakeChat, type FakeOptions } from './fake-chat.cases.ts';
-import { type RunningServer, type StartOptions, startServer } from './start.ts';
-
-const running: RunningServer[] = [];
-afterEach(async () => {
-  await Promise.all(running.splice(0).map(server => server.close()));
-});
+import { expect, test } from 'vitest';
+import type { FakeOptions } from './fake-chat.cases.ts';
+import { serveFake } from './served-fake.cases.ts';
+import type { StartOptions } from './start.ts';
 
 async function serve(fake: FakeOptions = {}, options: Partial<StartOptions> = {}) {
-  const opened: FakeChat[] = [];
-  const server = await startServer({
-    library: { list: async () => [{ id: 'tiny', path: 'tiny.gguf', bytes: 10 }] },
-    openChat: async path => {
-      opened.push(createFakeChat(path, fake));
-      return opened.at(-1)!;
-    },
-    port: 0,
-    ...options,
-  });
-  running.push(server);
+  const { server, opened } = await serveFake(fake, options);
   const client = new OpenAI({ baseURL: `${server.url}v1`, apiKey: 'none', maxRetries: 0 });
   const ask = (fields: object = {}) =>
     client.chat.completions.create({ model: 'tiny', messages: [{ role: 'user', content: 'x' }], ...fields });

@@ -1,6 +1,6 @@
 // A chat model that tells what it does for one request: when tokens come, and what each generation was. What it says is the same.
 import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
-import type { ChatEvent, GenerationStats } from '../engine/types.ts';
+import { type ChatEvent, emptyStats, type GenerationStats } from '../engine/types.ts';
 import type { Exchange, Observer } from './exchange.ts';
 
 /** @param given options that every generation for this request gets, whatever the endpoint asks for */
@@ -32,10 +32,10 @@ export function watchChat(
         yield event;
       }
     } catch (error) {
-      if (!ended) end('error', { ...NOTHING, generatedTokens });
+      if (!ended) end('error', { ...emptyStats, generatedTokens });
       throw error;
     } finally {
-      if (!ended) end('abort', { ...NOTHING, generatedTokens }); // the reader left
+      if (!ended) end('abort', { ...emptyStats, generatedTokens }); // the reader left
     }
   }
   return {
@@ -47,14 +47,3 @@ export function watchChat(
     complete: (prompt, options) => watch(chat.complete(prompt, { ...options, ...given })),
   };
 }
-
-const NOTHING: GenerationStats = {
-  promptTokens: 0,
-  cachedTokens: 0,
-  generatedTokens: 0,
-  queueMs: 0,
-  prefillMs: 0,
-  decodeMs: 0,
-  draftedTokens: 0,
-  acceptedTokens: 0,
-};

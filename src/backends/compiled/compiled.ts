@@ -4,7 +4,7 @@ import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
-import { commands, control, type KernelQueries } from './commands.ts';
+import { commands, control } from './commands.ts';
 import { Device } from './device.ts';
 import { type Layout, layoutOf, piecesOf } from './layout.ts';
 import type { Machine } from './machine.ts';
@@ -56,7 +56,6 @@ class CompiledBackend implements Backend {
     const { device } = this;
     device.checkLive();
     checkShape(dtype, shape);
-    checkFormat(dtype, device.banks[0]!.kernels);
     const layout = layoutOf(dtype, shape, device.banks[0]!.kernels);
     const bytes = layout.matrices * layout.matrixBytes;
     const storage = device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
@@ -470,15 +469,6 @@ class CompiledBackend implements Backend {
 }
 
 const formatOf = (x: Tensor): number => formats[x.dtype].ggmlType;
-
-/** Blocks that no kernel knows would be read as floats, and the answer would be noise. */
-function checkFormat(dtype: DType, kernels: KernelQueries): void {
-  const { ggmlType, blockSize } = formats[dtype];
-  if (blockSize > 1 && kernels.activation_bits(ggmlType, blockSize) === 32)
-    throw new RangeError(
-      `These kernels cannot multiply with ${dtype} weights yet; take the reference backend, which is slow, or a file of another format.`,
-    );
-}
 
 function matrix(x: Tensor): readonly [number, number] {
   if (x.shape.length === 2 && x.dtype !== 'I32') return x.shape as readonly [number, number];

@@ -97,13 +97,9 @@ struct FormatQ5_K : Format {
   }
 };
 
-struct FormatQ6_K : Format {
+struct FormatQ6_K : FormatWithUnit<208> {
   static constexpr int parts = 8, bytes = 210, spans = 2, largest = 63, offset = 32, distinct = 4;
   static constexpr Fields fields[] = {{4, 52}, {2, 1}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(208)}; }
   template <int s>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     const u32v packed = rows.word(192 + 8 * turn + 4 * (s >> 1));

@@ -1,4 +1,5 @@
 // Kernels of the formats with blocks of 32.
+#include "formats-32.h"
 #include "quantized-of.h"
 
 const Quantized quantized_q4_0 = quantized_of<FormatQ4_0>();

@@ -11,24 +11,13 @@ struct Iq4Table {
 };
 static constexpr Iq4Table iq4_table;
 
-/** Sixteen bytes of nibbles that index iq4_values: low ones are the first 16 numbers. */
-INLINE void iq4(const Rows& rows, int at, Part& p) {
-  for (int j = 0; j < 4; j++) {
-    const u32v q = rows.word(at + 4 * j);
-    p.q[j] = lookup(iq4_table.values, low_nibbles(q));
-    p.q[j + 4] = lookup(iq4_table.values, high_nibbles(q));
-  }
-}
-
 struct FormatIQ4_NL : Format {
   static constexpr int bytes = 18, largest = 255, offset = 128;
   static constexpr Fields fields[] = {{2, 1}, {4, 4}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
     p.scale[0] = rows.half(0);
-    iq4(rows, 2, p);
+    nibble_lookup(iq4_table.values, rows, 2, p);
   }
 };
 
@@ -44,7 +33,7 @@ struct FormatIQ4_XS : Format {
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     const u32v scale = ((head.low >> (4 * turn)) & 15) | (((head.high >> (2 * turn)) & 3) << 4);
     p.scale[0] = head.unit * to_float((i32v)scale - 32);
-    iq4(rows, 8 + 16 * turn, p);
+    nibble_lookup(iq4_table.values, rows, 8 + 16 * turn, p);
   }
 };
 
@@ -82,14 +71,10 @@ INLINE u32v even_signs_of(u32v seven) {
   return seven | ((parity & 1) << 7);
 }
 
-struct FormatIQ3_XXS : Format {
+struct FormatIQ3_XXS : FormatWithUnit<0> {
   // All magnitudes are even: half of each is kept, so that six bits suffice, and the scale's factor ½ goes away.
   static constexpr int parts = 8, bytes = 98, largest = 63, offset = 32;
   static constexpr Fields fields[] = {{2, 1}, {4, 24}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0)}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     const u32v word = rows.word(66 + 4 * turn);

@@ -9,17 +9,13 @@ INLINE void signed_entry(const uint8_t* grid, u32v index, u32v signs, int offset
   q[1] = with_signs(gather((const uint32_t*)grid, index * 2 + 1), signs >> 4, offset);
 }
 
-struct FormatIQ2_XXS : Format {
+struct FormatIQ2_XXS : FormatWithUnit<0> {
   static constexpr int parts = 8, bytes = 66, largest = 86, offset = 43;
   static constexpr Fields fields[] = {{2, 1}, {4, 16}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0) * 0.25f}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     const u32v indices = rows.word(2 + 8 * turn), word = rows.word(6 + 8 * turn);
-    p.scale[0] = head.unit * (to_float((i32v)(word >> 28)) + 0.5f);
+    p.scale[0] = head.unit * 0.25f * (to_float((i32v)(word >> 28)) + 0.5f);
     for (int l = 0; l < 4; l++)
       signed_entry(iq2xxs_grid, (indices >> (8 * l)) & 255, even_signs_of(word >> (7 * l)), offset, p.q + 2 * l);
   }
@@ -32,16 +28,12 @@ INLINE void nibble_scales(const Rows& rows, int at, f32v unit, int turn, Part& p
   p.scale[1] = unit * (field<4>(packed, 4) + 0.5f);
 }
 
-struct FormatIQ2_XS : Format {
+struct FormatIQ2_XS : FormatWithUnit<0> {
   static constexpr int parts = 8, bytes = 74, spans = 2, largest = 86, offset = 43;
   static constexpr Fields fields[] = {{2, 1}, {4, 18}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0) * 0.25f}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
-    nibble_scales(rows, 66, head.unit, turn, p);
+    nibble_scales(rows, 66, head.unit * 0.25f, turn, p);
     for (int l = 0; l < 4; l++) {
       const u32v word = rows.word(2 + 8 * turn + 4 * (l >> 1)) >> (16 * (l & 1));
       signed_entry(iq2xs_grid, word & 511, even_signs_of(word >> 9), offset, p.q + 2 * l);
@@ -49,16 +41,12 @@ struct FormatIQ2_XS : Format {
   }
 };
 
-struct FormatIQ2_S : Format {
+struct FormatIQ2_S : FormatWithUnit<0> {
   static constexpr int parts = 8, bytes = 82, spans = 2, largest = 86, offset = 43;
   static constexpr Fields fields[] = {{2, 1}, {4, 20}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0) * 0.25f}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
-    nibble_scales(rows, 74, head.unit, turn, p);
+    nibble_scales(rows, 74, head.unit * 0.25f, turn, p);
     const u32v low = rows.word(2 + 4 * turn), signs = rows.word(34 + 4 * turn);
     const u32v high = rows.word(66 + (turn & ~3)) >> (8 * (turn & 3));
     for (int l = 0; l < 4; l++)
@@ -73,17 +61,13 @@ INLINE void shifted_entry(u32v index, u32v minus, u8v* q) {
     q[i] = (u8v)(((gather((const uint32_t*)iq1_grid, index * 2 + i) & 0x1f1f1f1fu) << 3)) + (u8v)shift;
 }
 
-struct FormatIQ1_S : Format {
+struct FormatIQ1_S : FormatWithUnit<0> {
   static constexpr int parts = 8, bytes = 50, largest = 18, offset = 9;
   static constexpr Fields fields[] = {{2, 1}, {4, 12}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0) * 0.125f}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     const u32v low = rows.word(2 + 4 * turn), word = rows.word(34 + 4 * (turn >> 1)) >> (16 * (turn & 1));
-    p.scale[0] = head.unit * (field<3>(word, 12) * 2.0f + 1.0f);
+    p.scale[0] = head.unit * 0.125f * (field<3>(word, 12) * 2.0f + 1.0f);
     for (int l = 0; l < 4; l++)
       shifted_entry(((low >> (8 * l)) & 255) | (((word >> (3 * l)) & 7) << 8), (word >> 15) & 1, p.q + 2 * l);
   }
@@ -113,13 +97,9 @@ struct FormatIQ1_M : Format {
   }
 };
 
-struct FormatTQ1_0 : Format {
+struct FormatTQ1_0 : FormatWithUnit<52> {
   static constexpr int parts = 8, bytes = 54, largest = 2, offset = 1, distinct = 8;
   static constexpr Fields fields[] = {{4, 13}, {2, 1}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(52)}; }
   /** Digit n, given 3ⁿ, of each byte. */
   static INLINE u8v digit(u32v bytes, uint32_t power) {
     constexpr uint32_t even = 0x00ff00ffu;
@@ -139,13 +119,9 @@ struct FormatTQ1_0 : Format {
   }
 };
 
-struct FormatTQ2_0 : Format {
+struct FormatTQ2_0 : FormatWithUnit<64> {
   static constexpr int parts = 8, bytes = 66, largest = 3, offset = 1, distinct = 4;
   static constexpr Fields fields[] = {{4, 16}, {2, 1}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(64)}; }
   template <int s>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     p.scale[0] = head.unit;
@@ -153,13 +129,9 @@ struct FormatTQ2_0 : Format {
   }
 };
 
-struct FormatQ1_0 : Format {
+struct FormatQ1_0 : FormatWithUnit<0> {
   static constexpr int parts = 4, bytes = 18, largest = 2, offset = 1;
   static constexpr Fields fields[] = {{2, 1}, {4, 4}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0)}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     p.scale[0] = head.unit;
@@ -168,13 +140,9 @@ struct FormatQ1_0 : Format {
   }
 };
 
-struct FormatQ2_0 : Format {
+struct FormatQ2_0 : FormatWithUnit<0> {
   static constexpr int parts = 2, bytes = 18, largest = 3, offset = 1;
   static constexpr Fields fields[] = {{2, 1}, {4, 4}};
-  struct Head {
-    f32v unit;
-  };
-  static INLINE Head head(const Rows& rows) { return {rows.half(0)}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
     p.scale[0] = head.unit;
@@ -197,18 +165,12 @@ static constexpr E2m1Table e2m1_table;
 struct FormatMXFP4 : Format {
   static constexpr int bytes = 17, largest = 24, offset = 12;
   static constexpr Fields fields[] = {{1, 1}, {4, 4}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
   template <int>
   static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
     // 2^(code − 128), which is no normal number for codes 0 and 1.
     const u32v code = rows.byte(0), tiny = (u32v)(code < 2u);
     p.scale[0] = (f32v)((((code - 1) << 23) & ~tiny) | ((0x00200000u + code * 0x00200000u) & tiny));
-    for (int j = 0; j < 4; j++) {
-      const u32v q = rows.word(1 + 4 * j);
-      p.q[j] = lookup(e2m1_table.values, low_nibbles(q));
-      p.q[j + 4] = lookup(e2m1_table.values, high_nibbles(q));
-    }
+    nibble_lookup(e2m1_table.values, rows, 1, p);
   }
 };
 

@@ -45,6 +45,17 @@ struct Part {
 struct Format {
   static constexpr int parts = 1, spans = 1, offset = 0, distinct = 1;
   static constexpr bool minimums = false;
+  struct Head {};
+  static INLINE Head head(const Rows&) { return {}; }
+};
+
+/** A format whose blocks have one half at byte `at` for all their scales. */
+template <int at>
+struct FormatWithUnit : Format {
+  struct Head {
+    f32v unit;
+  };
+  static INLINE Head head(const Rows& rows) { return {rows.half(at)}; }
 };
 
 INLINE u8v low_nibbles(u32v a) { return (u8v)(a & 0x0f0f0f0fu); }
@@ -63,84 +74,17 @@ INLINE f32v field(u32v a, int from) {
   return to_float((i32v)((a >> from) & ((1u << bits) - 1)));
 }
 
-struct FormatQ4_0 : Format {
-  static constexpr int bytes = 18, largest = 15, offset = 8;
-  static constexpr Fields fields[] = {{2, 1}, {4, 4}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
-  template <int>
-  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
-    p.scale[0] = rows.half(0);
-    for (int j = 0; j < 4; j++) {
-      const u32v q = rows.word(2 + 4 * j);
-      p.q[j] = low_nibbles(q);
-      p.q[j + 4] = high_nibbles(q);
-    }
-  }
-};
-
-struct FormatQ4_1 : Format {
-  static constexpr int bytes = 20, largest = 15;
-  static constexpr bool minimums = true;
-  static constexpr Fields fields[] = {{2, 2}, {4, 4}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
-  template <int>
-  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
-    p.scale[0] = rows.half(0);
-    p.minimum[0] = -rows.half(2);
-    for (int j = 0; j < 4; j++) {
-      const u32v q = rows.word(4 + 4 * j);
-      p.q[j] = low_nibbles(q);
-      p.q[j + 4] = high_nibbles(q);
-    }
-  }
-};
-
-/** Nibbles, and a word of fifth bits before them, at byte `at`. */
-INLINE void five_bits(const Rows& rows, int at, Part& p) {
-  const u32v fifth = rows.word(at);
+/** Sixteen bytes of nibbles from byte `at` on: the low ones are the first 16 numbers. */
+INLINE void nibbles(const Rows& rows, int at, Part& p) {
   for (int j = 0; j < 4; j++) {
-    const u32v q = rows.word(at + 4 + 4 * j);
-    p.q[j] = low_nibbles(q) | (u8v)(spread_bits(fifth >> (4 * j)) << 4);
-    p.q[j + 4] = high_nibbles(q) | (u8v)(spread_bits(fifth >> (4 * j + 16)) << 4);
+    const u32v q = rows.word(at + 4 * j);
+    p.q[j] = low_nibbles(q);
+    p.q[j + 4] = high_nibbles(q);
   }
 }
 
-struct FormatQ5_0 : Format {
-  static constexpr int bytes = 22, largest = 31, offset = 16;
-  static constexpr Fields fields[] = {{2, 1}, {4, 5}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
-  template <int>
-  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
-    p.scale[0] = rows.half(0);
-    five_bits(rows, 2, p);
-  }
-};
-
-struct FormatQ5_1 : Format {
-  static constexpr int bytes = 24, largest = 31;
-  static constexpr bool minimums = true;
-  static constexpr Fields fields[] = {{2, 2}, {4, 5}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
-  template <int>
-  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
-    p.scale[0] = rows.half(0);
-    p.minimum[0] = -rows.half(2);
-    five_bits(rows, 4, p);
-  }
-};
-
-struct FormatQ8_0 : Format {
-  static constexpr int bytes = 34, largest = 255, offset = 128;
-  static constexpr Fields fields[] = {{2, 1}, {4, 8}};
-  struct Head {};
-  static INLINE Head head(const Rows&) { return {}; }
-  template <int>
-  static INLINE void part(const Rows& rows, const Head&, int, Part& p) {
-    p.scale[0] = rows.half(0);
-    for (int j = 0; j < 8; j++) p.q[j] = (u8v)(rows.word(2 + 4 * j) ^ 0x80808080u);
-  }
-};
+/** The same, as indices of a table. */
+INLINE void nibble_lookup(const uint8_t* table, const Rows& rows, int at, Part& p) {
+  nibbles(rows, at, p);
+  for (int j = 0; j < 8; j++) p.q[j] = lookup(table, p.q[j]);
+}
