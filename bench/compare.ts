@@ -1,5 +1,5 @@
 // Our speed beside node-llama-cpp's on the same file, in turns within one run; prints medians and ratios, appends a CSV.
-//   node bench/compare.ts [MODEL.gguf] [--rounds 5] [--prompt 512] [--generate 64] [--threads 2]
+//   node bench/compare.ts [MODEL.gguf] [--rounds 5] [--prompt 512] [--generate 64] [--threads 2] [--backend native|wasm]
 // Without MODEL it makes the random Llama 4 (2.3 B parameters, Q4_0, 1.3 GB) under bench/models.
 // The peer: (cd bench/peers && npm run setup).
 import { spawnSync } from 'node:child_process';
@@ -16,6 +16,7 @@ const { values, positionals } = parseArgs({
     prompt: { type: 'string', default: '512' },
     generate: { type: 'string', default: '64' },
     threads: { type: 'string', default: '2' },
+    backend: { type: 'string', default: 'native' },
   },
 });
 const model = positionals[0] ?? 'bench/models/random-llama4-2.3b-q4_0.gguf';
@@ -42,7 +43,17 @@ function run(args: string[]): string {
 const ours = (): Speed => {
   const args = ['bin/maverick.mjs', 'bench', model, '--json', '--repeat', '1'];
   const report = JSON.parse(
-    run([...args, '--prompt', values.prompt, '--generate', values.generate, '--threads', values.threads]),
+    run([
+      ...args,
+      '--prompt',
+      values.prompt,
+      '--generate',
+      values.generate,
+      '--threads',
+      values.threads,
+      '--backend',
+      values.backend,
+    ]),
   );
   return {
     prefill: report.prefill.tokensPerSecond,
@@ -78,13 +89,14 @@ const csv = 'bench/results.csv';
 if (!existsSync(csv))
   writeFileSync(
     csv,
-    'date,cpu,node,model,threads,prompt,prefill,peer_prefill,prefill_ratio,decode,peer_decode,decode_ratio,peak_bytes,file_bytes\n',
+    'date,cpu,node,model,backend,threads,prompt,prefill,peer_prefill,prefill_ratio,decode,peer_decode,decode_ratio,peak_bytes,file_bytes\n',
   );
 const row = [
   new Date().toISOString().slice(0, 10),
   cpus()[0]!.model.trim(),
   process.version,
   basename(model),
+  values.backend,
   values.threads,
   values.prompt,
   of('ours', 'prefill').toFixed(2),

@@ -111,15 +111,22 @@ INLINE void unroll(Body&& body) {
 }
 
 constexpr int vectors_of_tile = tile_rows / lanes;
-/** How far ahead of its use a tile's memory is asked for. */
-constexpr int bytes_ahead = 4096;
+/**
+ * Reads each cache line of a packed block, in order. Fields are read in another order than they lie, which processors do not foresee:
+ * Q6_K came from memory at a third of its speed, with any distance of prefetch instructions.
+ */
+template <class F>
+INLINE void touch_block(const uint8_t* block) {
+  if constexpr (F::parts > 1)
+    for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
+}
 
 /** A tile of `blocks` blocks of F times one row of activations, whose blocks are `stride` bytes apart. */
 template <class F, int digits, Dot form>
 void one_row(const uint8_t* tile, int blocks, const uint8_t* x, size_t stride, float* results) {
   f32v sums[vectors_of_tile] = {};
   for (int b = 0; b < blocks; b++, tile += tile_rows * F::bytes) {
-    for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch(tile + at + bytes_ahead);
+    touch_block<F>(tile);
     for (int v = 0; v < vectors_of_tile; v++) {
       const Rows rows = {tile, v * lanes};
       const typename F::Head head = F::head(rows);
@@ -153,6 +160,7 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
     typename F::Head head[N];
     for (int n = 0; n < N; n++) {
       rows[n] = {column[n].block + (size_t)b * tile_rows * F::bytes, column[n].first};
+      if (rows[n].first == 0) touch_block<F>(rows[n].block);
       head[n] = F::head(rows[n]);
     }
     for (int turn = 0; turn < F::parts / F::distinct; turn++)

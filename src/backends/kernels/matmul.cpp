@@ -25,11 +25,11 @@ constexpr int most_rows = 64;
 /** Tiles that a kernel is given together. */
 constexpr int tiles_at_once = 2;
 
-/** Tiles of weights in one piece of work: tens of kilobytes, to be worth a ticket, but few enough to be shared out evenly. */
+/** Tiles of weights in one piece of work: a long stretch, since memory is foreseen only after a start, but a quarter of a share. */
 int tiles_in_piece(size_t tile_bytes, int tiles, int threads) {
-  const int by_size = (int)(65536 / (tile_bytes + 1)), evenly = tiles / (8 * threads);
+  const int by_size = (int)((1 << 20) / (tile_bytes + 1)), evenly = tiles / (4 * threads);
   const int most = by_size < evenly ? by_size : evenly;
-  return most < 2 ? 1 : most > 8 ? 8 : most & ~1;
+  return most < 2 ? 1 : most > 64 ? 64 : most & ~1;
 }
 
 int digits_of(int in) { return in < words_below ? 2 : 1; }

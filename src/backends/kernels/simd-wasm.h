@@ -6,8 +6,8 @@
 // their two lowerings the host measures which is the faster, so both are compiled: see `choose_dot`.
 constexpr Dot dot_forms[2] = {Dot::pairs, Dot::seven_bits};
 
-/** Reads a byte for nothing but that its cache line comes: WebAssembly has no prefetch instruction. */
-INLINE void prefetch(const void* p) { __asm__ volatile("" : : "r"(*(const uint8_t*)p)); }
+/** WebAssembly has no such instruction. */
+INLINE void prefetch(const void* p) { touch(p); }
 INLINE i8v in_register(i8v a) { return a; }
 INLINE i8v load32_splat(const void* p) { return (i8v)wasm_v128_load32_splat(p); }
 /** a · b + c; rounded once or twice, but always the same way on one machine. */

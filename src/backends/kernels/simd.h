@@ -40,6 +40,9 @@ INLINE void store(void* p, T value) {
   __builtin_memcpy(p, &value, sizeof value);
 }
 
+/** Reads a byte for nothing but that its cache line comes. */
+INLINE void touch(const void* p) { __asm__ volatile("" : : "r"(*(const uint8_t*)p)); }
+
 /** What a dot product takes for its weights; activations are signed bytes. */
 enum class Dot {
   any_bytes,     // dot4_add: all unsigned bytes
