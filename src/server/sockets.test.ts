@@ -210,7 +210,7 @@ describe('over a real engine', () => {
     );
     await post(server, { max_tokens: 1 });
     const shed: number[] = [];
-    let answered = 0;
+    const answered: number[] = [];
     // Arrivals over time, each timed by itself: eighty at one moment would measure their own queue.
     const asked = Array.from({ length: 80 }, async (_, i) => {
       await sleep(i * 5);
@@ -218,17 +218,18 @@ describe('over a real engine', () => {
       const response = await post(server, { max_tokens: 300, stream: i % 2 === 0 });
       const ms = performance.now() - start;
       await response.text();
-      if (response.status === 200) answered++;
+      if (response.status === 200) answered.push(performance.now() - start);
       else {
         expect([response.status, Number(response.headers.get('retry-after')) >= 1]).toEqual([429, true]);
         shed.push(ms);
       }
     });
     await Promise.all(asked);
-    shed.sort((a, b) => a - b);
-    expect(answered).toBeGreaterThanOrEqual(8);
+    const median = (times: number[]) => times.sort((a, b) => a - b)[times.length >> 1]!;
+    expect(answered.length).toBeGreaterThanOrEqual(8);
     expect(shed.length).toBeGreaterThan(20);
-    expect(shed[Math.floor(shed.length * 0.5)]).toBeLessThan(20);
+    // Other tests share the processors; alone, with LONG=1, it is a figure.
+    expect(median(shed)).toBeLessThan(long ? 20 : median(answered) / 2);
   });
 
   const vocabulary = new URL('../../../shared/llama4/tokenizer.model', import.meta.url);
