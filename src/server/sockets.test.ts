@@ -228,8 +228,7 @@ describe('over a real engine', () => {
     const median = (times: number[]) => times.sort((a, b) => a - b)[times.length >> 1]!;
     expect(answered.length).toBeGreaterThanOrEqual(8);
     expect(shed.length).toBeGreaterThan(20);
-    // Other tests share the processors; alone, with LONG=1, it is a figure.
-    expect(median(shed)).toBeLessThan(long ? 20 : median(answered) / 2);
+    expect(median(shed)).toBeLessThan(median(answered) / 2); // LOG.md has the figure: clients share the processors here
   });
 
   const vocabulary = new URL('../../../shared/llama4/tokenizer.model', import.meta.url);
