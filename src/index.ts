@@ -23,6 +23,7 @@ export type {
   ChatModel,
   ChatOptions,
   CompletionOptions,
+  Embedding,
   ResponseFormat,
   ToolChoice,
 } from './engine/chat-types.ts';

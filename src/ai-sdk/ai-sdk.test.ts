@@ -1,5 +1,5 @@
 // The AI SDK itself over our provider: against a server on a socket, and in this process; both must say the same.
-import { APICallError, generateText, streamText } from 'ai';
+import { APICallError, embed, embedMany, generateText, streamText } from 'ai';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createFakeChat, type FakeChat, type FakeOptions } from '../server/fake-chat.cases.ts';
 import { type RunningServer, startServer } from '../server/start.ts';
@@ -108,6 +108,22 @@ describe.each(ways)('%s', (_name, open) => {
     expect(pieces.length).toBeGreaterThan(3);
     expect(await result.finishReason).toBe('stop');
     expect(await result.usage).toMatchObject({ outputTokens: 11 });
+  });
+
+  test('embeddings: one and many, in order, of length 1, with the tokens counted', async () => {
+    const { provider, chat } = await open();
+    const model = provider.embeddingModel('tiny');
+    const { embedding, usage } = await embed({ model, value: 'sea' });
+    expect(usage.tokens).toBe(4);
+    expect(Math.hypot(...embedding)).toBeCloseTo(1, 6);
+    const values = Array.from({ length: 300 }, (_, i) => (i === 299 ? 'sea' : `text ${i}`));
+    const { embeddings } = await embedMany({ model, values });
+    expect(embeddings).toHaveLength(300);
+    expect(embeddings[299]).toEqual(embedding);
+    expect(chat.calls.map(({ input }) => chat.tokenizer.decode((input as number[]).slice(1)))).toContain('text 298');
+    await expect(
+      embed({ model, value: 'x', providerOptions: { openMaverick: { dimensions: 3 } }, maxRetries: 0 }),
+    ).rejects.toThrow("'dimensions' must be left out, or 8");
   });
 
   test('the limit of tokens is said', async () => {

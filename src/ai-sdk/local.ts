@@ -18,6 +18,7 @@ export function createLocalOpenMaverick(chat: ChatModel, modelId = 'local'): Ope
     format: chat.format,
     chat: (messages, options) => chat.chat(messages, options),
     complete: (prompt, options) => chat.complete(prompt, options),
+    embed: (input, options) => chat.embed(input, options),
     async [Symbol.asyncDispose]() {}, // the caller's to close
   };
   const app = createApp({ models: createModels({ library, openChat: async () => lent }) });

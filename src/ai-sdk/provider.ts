@@ -1,5 +1,6 @@
 // A provider of the AI SDK that speaks with `maverick serve` (any address, any fetch).
-import { type EmbeddingModelV4, type LanguageModelV4, NoSuchModelError, type ProviderV4 } from '@ai-sdk/provider';
+import { type LanguageModelV4, NoSuchModelError, type ProviderV4 } from '@ai-sdk/provider';
+import { createEmbeddingModel } from './embedding-model.ts';
 import { createLanguageModel } from './language-model.ts';
 
 export interface OpenMaverickSettings {
@@ -29,13 +30,13 @@ export function createOpenMaverick(settings: OpenMaverickSettings = {}): OpenMav
     fetch,
   };
   const languageModel = (modelId: string) => createLanguageModel(modelId, connection);
-  const none = (modelType: 'embeddingModel' | 'imageModel') => (modelId: string) => {
-    throw new NoSuchModelError({ modelId, modelType, message: `open-maverick has no ${modelType} '${modelId}'.` });
-  };
   return Object.assign((modelId: string) => languageModel(modelId), {
     specificationVersion: 'v4' as const,
     languageModel,
-    embeddingModel: none('embeddingModel') as (modelId: string) => EmbeddingModelV4,
-    imageModel: none('imageModel'),
+    embeddingModel: (modelId: string) => createEmbeddingModel(modelId, connection),
+    imageModel(modelId: string): never {
+      const message = `open-maverick has no imageModel '${modelId}'.`;
+      throw new NoSuchModelError({ modelId, modelType: 'imageModel', message });
+    },
   });
 }

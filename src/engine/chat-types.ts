@@ -1,6 +1,6 @@
 // Messages in, text and calls out: what an engine with a tokenizer promises. `engine/chat.ts` makes one.
 import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenizer.ts';
-import type { ChatEvent, Engine, GenerateOptions } from './types.ts';
+import type { ChatEvent, Engine, GenerateOptions, RowsOptions } from './types.ts';
 
 /** How the whole answer must be formed: a grammar sees to it. */
 export type ResponseFormat =
@@ -31,6 +31,12 @@ export interface ChatOptions extends CompletionOptions {
   readonly parallelToolCalls?: boolean;
 }
 
+export interface Embedding {
+  /** [dim], of any length; scale it to length 1 to compare by the dot product. */
+  readonly vector: Float32Array;
+  readonly promptTokens: number;
+}
+
 export interface ChatModel extends AsyncDisposable {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -42,4 +48,6 @@ export interface ChatModel extends AsyncDisposable {
   chat(messages: readonly Message[], options?: ChatOptions): AsyncGenerator<ChatEvent, void>;
   /** Continues a text (or tokens); BOS is put in front of text where the model's tokenizer says so. */
   complete(prompt: string | readonly number[], options?: CompletionOptions): AsyncGenerator<ChatEvent, void>;
+  /** A text (or tokens) as one vector, the mean of the model's hidden states; BOS as with `complete`. */
+  embed(input: string | readonly number[], options?: RowsOptions): Promise<Embedding>;
 }

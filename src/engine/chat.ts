@@ -11,7 +11,14 @@ import { createStopStrings, type StopStrings } from './chat-stop-strings.ts';
 import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
 import type { TokenBytes } from './token-trie.ts';
-import { type ChatEvent, type Engine, type EngineOptions, emptyStats, type TokenEvent } from './types.ts';
+import {
+  type ChatEvent,
+  type Engine,
+  type EngineOptions,
+  emptyStats,
+  type RowsOptions,
+  type TokenEvent,
+} from './types.ts';
 
 /**
  * Opens a checkpoint to talk to: an engine in a thread of its own, and the checkpoint's tokenizer and chat format in this one.
@@ -61,12 +68,17 @@ export const createChat = (engine: Engine, tokenizer: Tokenizer, format: ChatFor
     return answer(engine, tokenizer, tokens, format.stopTokens, options);
   },
   complete(prompt: string | readonly number[], options: CompletionOptions = {}) {
-    const bos = tokenizer.bos === null ? [] : [tokenizer.bos];
-    const tokens = () => (typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt);
-    return answer(engine, tokenizer, tokens, tokenizer.stopTokens, options);
+    return answer(engine, tokenizer, () => promptTokens(tokenizer, prompt), tokenizer.stopTokens, options);
+  },
+  async embed(input: string | readonly number[], options: RowsOptions = {}) {
+    const tokens = promptTokens(tokenizer, input);
+    return { vector: await engine.embed(tokens, options), promptTokens: tokens.length };
   },
   [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
 });
+
+const promptTokens = (tokenizer: Tokenizer, text: string | readonly number[]): readonly number[] =>
+  typeof text !== 'string' ? text : [...(tokenizer.bos === null ? [] : [tokenizer.bos]), ...tokenizer.encode(text)];
 
 /** A token whose text, or part of it, is not yet given out. */
 interface Pending {

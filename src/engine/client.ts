@@ -208,10 +208,22 @@ class EngineClient implements Engine {
     );
   }
 
-  async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
+  score(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array> {
+    return this.#askNumbers('score', tokens, options);
+  }
+
+  embed(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array> {
+    return this.#askNumbers('embed', tokens, options);
+  }
+
+  async #askNumbers(
+    type: 'score' | 'embed',
+    tokens: readonly number[],
+    { signal, ...options }: RowsOptions = {},
+  ): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
     signal?.throwIfAborted();
-    const { value } = await this.#ask(id => ({ type: 'score', id, tokens, options }), signal, { rejects: true }).next();
+    const { value } = await this.#ask(id => ({ type, id, tokens, options }), signal, { rejects: true }).next();
     return value as Float32Array;
   }
 

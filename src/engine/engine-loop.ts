@@ -1,6 +1,6 @@
 // The loop of an engine: who waits, who runs, and one forward pass after the other, until there is nothing to do.
-import type { Backend, Batch, KVCache } from '../backends/backend.ts';
-import { forward, type Llama4 } from '../model/llama4.ts';
+import type { Backend, Batch, KVCache, Tensor } from '../backends/backend.ts';
+import { hiddenStates, type Llama4, logitsOf } from '../model/llama4.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed } from './errors.ts';
@@ -183,7 +183,9 @@ export class EngineLoop {
     const before = this.#running.length + this.#waiting.length;
     for (const running of this.#running)
       if (running.task.ended) {
-        this.#sequences.release(running.place);
+        // Of states nothing is shared: who embeds a library leaves the conversations in the cache alone.
+        if (running.task.wants === 'states') this.#sequences.discard(running.place);
+        else this.#sequences.release(running.place);
         this.#suspects.delete(running);
       }
     this.#running = this.#running.filter(({ task }) => !task.ended);
@@ -224,7 +226,7 @@ export class EngineLoop {
         key: task.key,
         remaining: task.tokens.length - done,
         drafts: drafts[i]!.length,
-        logitRows: count => task.rowsBetween(done, done + count),
+        logitRows: count => (task.wants === 'logits' ? task.rowsBetween(done, done + count) : 0),
         waited,
       };
     });
@@ -235,7 +237,7 @@ export class EngineLoop {
     const tokens: number[] = [];
     const positions: number[] = [];
     const sequences: number[] = [];
-    const logitRows: number[] = [];
+    const wanted = { logits: [] as number[], states: [] as number[] };
     const parts = pieces.map(({ index, count }) => {
       const running = ready[index]!;
       const { task, place } = running;
@@ -244,7 +246,7 @@ export class EngineLoop {
       const drafted = Math.max(0, from + count - task.tokens.length);
       task.begun(drafted);
       const rows = task.rowsIn(from, from + count);
-      for (const position of rows) logitRows.push(tokens.length + position - from);
+      for (const position of rows) wanted[task.wants].push(tokens.length + position - from);
       const computed = [...task.tokens.slice(from, from + count), ...drafts[index]!].slice(0, count);
       for (const [i, token] of computed.entries()) {
         tokens.push(token);
@@ -255,14 +257,15 @@ export class EngineLoop {
     });
 
     const start = performance.now();
-    let logits: Float32Array;
+    let results: { readonly logits: Float32Array; readonly states: Float32Array };
     try {
-      logits = await this.#compute({
+      const batch = {
         tokens: Int32Array.from(tokens),
         positions: Int32Array.from(positions),
         sequences: Int32Array.from(sequences),
-        logitRows: Int32Array.from(logitRows),
-      });
+        logitRows: Int32Array.from([...wanted.logits, ...wanted.states]),
+      };
+      results = await this.#compute(batch, wanted.states.length);
     } catch (error) {
       const failed = parts.map(({ running }) => running);
       // It may have been memory: what is kept gives way, and even one alone is tried again then.
@@ -275,20 +278,22 @@ export class EngineLoop {
     const ms = performance.now() - start;
     this.#pace.measured(tokens.length, ms);
 
-    const { vocab } = this.#model.config;
+    const { vocab, dim } = this.#model.config;
+    const width = { logits: vocab, states: dim };
+    const row = { logits: 0, states: 0 };
     const count = { prefilled: 0, decoded: 0 };
-    let row = 0;
     for (const { running, computed, rows, drafted, decoding } of parts) {
       const { task, place } = running;
       const from = place.tokens.length;
       let given = 0;
       for (const position of rows) {
-        const at = row++ * vocab;
+        const { wants } = task;
+        const at = row[wants]++ * width[wants];
         // Behind a guess that did not come true nothing is true.
         if (task.ended || task.tokens[position] !== computed[position - from]) continue;
         given++;
         try {
-          task.row(position, logits.subarray(at, at + vocab));
+          task.row(position, results[wants].subarray(at, at + width[wants]));
         } catch (error) {
           task.fail(error);
         }
@@ -306,10 +311,31 @@ export class EngineLoop {
     return true;
   }
 
-  #compute(batch: Batch): Promise<Float32Array> {
-    return this.#backend.step(async () =>
-      this.#backend.read(await forward(this.#backend, this.#model, batch, this.#cache)),
-    );
+  /** @param states so many of the last `logitRows` want their states instead of logits */
+  #compute(batch: Batch, states = 0): Promise<{ readonly logits: Float32Array; readonly states: Float32Array }> {
+    const k = this.#backend;
+    return k.step(async () => {
+      const all = await hiddenStates(k, this.#model, batch, this.#cache);
+      const read = async (from: number, to: number, of: (rows: Tensor) => Tensor): Promise<Float32Array> => {
+        if (from === to) return new Float32Array();
+        const whole = from === 0 && to === batch.logitRows.length;
+        return k.read(
+          of(
+            whole
+              ? all
+              : k.gatherRows(
+                  all,
+                  Int32Array.from({ length: to - from }, (_, i) => from + i),
+                ),
+          ),
+        );
+      };
+      const logits = batch.logitRows.length - states;
+      return {
+        logits: await read(0, logits, rows => logitsOf(k, this.#model, rows)),
+        states: await read(logits, logits + states, rows => rows),
+      };
+    });
   }
 
   /** A pass failed half way: its sequences go back to where they were before it, and are computed one by one. */

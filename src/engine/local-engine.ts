@@ -191,19 +191,37 @@ class LocalEngine implements Engine {
 
   async score(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
     checkTokens('tokens', tokens, 1, this.#bounds);
-    signal?.throwIfAborted();
     const scores = new Float32Array(tokens.length - 1);
     if (scores.length === 0) return scores;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
     const rows = Array.from(scores, (_, i) => i);
-    const task = new RowsTask(tokens, rows, options, {
-      ready: () => true,
-      row(row, logits) {
-        scores[row] = logprobOf(logits, tokens[row + 1]!);
-      },
-      end: resolve,
-      fail: reject,
+    await this.#rows(tokens, rows, options, signal, 'logits', (row, logits) => {
+      scores[row] = logprobOf(logits, tokens[row + 1]!);
     });
+    return scores;
+  }
+
+  async embed(tokens: readonly number[], { signal, ...options }: RowsOptions = {}): Promise<Float32Array> {
+    checkTokens('tokens', tokens, 1, this.#bounds);
+    const sum = new Float64Array(this.info.config.dim);
+    const rows = tokens.map((_, i) => i);
+    await this.#rows(tokens, rows, options, signal, 'states', (_, state) => {
+      for (let i = 0; i < sum.length; i++) sum[i]! += state[i]!;
+    });
+    return Float32Array.from(sum, total => total / tokens.length);
+  }
+
+  /** Computes rows and hands over each; resolves after the last. */
+  async #rows(
+    tokens: readonly number[],
+    rows: readonly number[],
+    options: RowsOptions,
+    signal: AbortSignal | undefined,
+    wants: 'logits' | 'states',
+    row: (position: number, numbers: Float32Array) => void,
+  ): Promise<void> {
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const task = new RowsTask(tokens, rows, options, { ready: () => true, row, end: resolve, fail: reject }, wants);
     const abort = (): void => this.#loop.stop(task, signal?.reason);
     signal?.addEventListener('abort', abort, { once: true });
     this.#loop.enqueue(task);
@@ -212,7 +230,6 @@ class LocalEngine implements Engine {
     } finally {
       signal?.removeEventListener('abort', abort);
     }
-    return scores;
   }
 
   async stats(): Promise<EngineStats> {

@@ -32,7 +32,12 @@ export type ToWorker =
       readonly rows?: readonly number[];
       readonly options: RowsOptions;
     }
-  | { readonly type: 'score'; readonly id: number; readonly tokens: readonly number[]; readonly options: RowsOptions }
+  | {
+      readonly type: 'score' | 'embed';
+      readonly id: number;
+      readonly tokens: readonly number[];
+      readonly options: RowsOptions;
+    }
   | { readonly type: 'stats'; readonly id: number }
   | { readonly type: 'saveCache' | 'restoreCache'; readonly id: number; readonly path: string }
   /** The client took a row: another may be sent. */
@@ -48,7 +53,7 @@ export type FromWorker =
   | { readonly type: 'broken'; readonly error: WireError }
   | { readonly type: 'token'; readonly id: number; readonly event: TokenEvent }
   | { readonly type: 'row'; readonly id: number; readonly row: number; readonly logprobs: Float32Array<ArrayBuffer> }
-  /** A request is over: a generation's end, scores, statistics, or nothing after rows. */
+  /** A request is over: a generation's end, scores, an embedding, statistics, or nothing after rows. */
   | {
       readonly type: 'end';
       readonly id: number;

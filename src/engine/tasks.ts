@@ -10,13 +10,15 @@ import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEv
 
 /** A sequence of tokens to compute, as the engine's loop sees it. */
 export interface Task {
+  /** What a row is: logits, [vocab], or the hidden states that they are made of, [dim]. */
+  readonly wants: 'logits' | 'states';
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
   /** Under which its tokens are looked for in the cache, and kept. */
   readonly salt: string;
   /** Whose it is. */
   readonly key: string;
-  /** The first position whose logits are wanted. */
+  /** The first position that is wanted. */
   readonly firstRow: number;
   /** True once nothing more is wanted of it. */
   readonly ended: boolean;
@@ -24,7 +26,7 @@ export interface Task {
   readonly ready: boolean;
   /** Guesses at what follows its tokens. They are computed behind them, and their logits are handed over as far as they come true. */
   draft(): readonly number[];
-  /** How many of the positions [from, to) want logits. */
+  /** How many of the positions [from, to) are wanted. */
   rowsBetween(from: number, to: number): number;
   /** Those positions, ascending. */
   rowsIn(from: number, to: number): number[];
@@ -32,8 +34,8 @@ export interface Task {
   admitted(cachedTokens: number): void;
   /** A pass that computes tokens of it begins, with so many guessed ones behind them. */
   begun(drafted: number): void;
-  /** Logits of a wanted position; the array is the task's to change. */
-  row(position: number, logits: Float32Array): void;
+  /** A wanted position's row; the array is the task's to change. */
+  row(position: number, numbers: Float32Array): void;
   fail(error: unknown): void;
 }
 
@@ -43,6 +45,7 @@ const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
 
 /** Tokens, one by one, until something ends them. */
 export class GenerationTask implements Task {
+  readonly wants = 'logits';
   readonly tokens: number[];
   readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
   ended = false;
@@ -169,8 +172,9 @@ export class GenerationTask implements Task {
   }
 }
 
-/** Logits at given positions of given tokens, handed to a sink. */
+/** Rows of given positions of given tokens, handed to a sink. */
 export class RowsTask implements Task {
+  readonly wants: Task['wants'];
   readonly tokens: readonly number[];
   readonly salt: string;
   readonly key: string;
@@ -179,7 +183,14 @@ export class RowsTask implements Task {
   readonly #sink: RowSink;
 
   /** @param rows ascending, at least one */
-  constructor(tokens: readonly number[], rows: readonly number[], options: RowsOptions, sink: RowSink) {
+  constructor(
+    tokens: readonly number[],
+    rows: readonly number[],
+    options: RowsOptions,
+    sink: RowSink,
+    wants: Task['wants'] = 'logits',
+  ) {
+    this.wants = wants;
     this.salt = saltKey(options);
     this.key = options.fairnessKey ?? '';
     this.tokens = tokens.slice(0, rows[rows.length - 1]! + 1);
@@ -211,8 +222,8 @@ export class RowsTask implements Task {
 
   begun(): void {}
 
-  row(position: number, logits: Float32Array): void {
-    this.#sink.row(position, logits);
+  row(position: number, numbers: Float32Array): void {
+    this.#sink.row(position, numbers);
     if (position === this.#rows[this.#rows.length - 1]) {
       this.ended = true;
       this.#sink.end();
@@ -239,7 +250,7 @@ export class RowsTask implements Task {
 /** Where a task's rows go. */
 export interface RowSink {
   ready(): boolean;
-  row(position: number, logits: Float32Array): void;
+  row(position: number, numbers: Float32Array): void;
   end(): void;
   fail(error: unknown): void;
 }

@@ -83,7 +83,7 @@ export interface GenerateOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of requests that want log-probabilities: see GenerateOptions. */
+/** Options of requests that generate nothing: see GenerateOptions. */
 export type RowsOptions = Pick<GenerateOptions, 'cacheSalt' | 'fairnessKey' | 'signal'>;
 
 export interface TokenEvent {
@@ -206,6 +206,8 @@ export interface Engine extends AsyncDisposable {
   ): AsyncGenerator<{ readonly row: number; readonly logprobs: Float32Array }, void>;
   /** Sum over the tokens of ln p(token | its prefix), one number per token from the second on; nothing of vocab size is kept. */
   score(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array>;
+  /** The mean over all tokens of the model's last hidden states, normed as the output matrix reads them: [dim]. */
+  embed(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array>;
   /**
    * Writes the kept keys and values of finished requests to a file that only its owner may read: what prompts were can be worked
    * out from it.

@@ -53,7 +53,8 @@ function serve(port: MessagePort, engine: Engine): void {
     const { signal } = request.controller;
     if (message.type === 'generate') return generate(message, signal);
     if (message.type === 'logprobs') return logprobs(message, request);
-    if (message.type === 'score') return engine.score(message.tokens, { ...message.options, signal });
+    if (message.type === 'score' || message.type === 'embed')
+      return engine[message.type](message.tokens, { ...message.options, signal });
     if (message.type === 'saveCache' || message.type === 'restoreCache') return engine[message.type](message.path);
     return engine.stats();
   };

@@ -70,15 +70,21 @@ export interface Llama4 {
 
 /** Logits of `batch.logitRows`, [rows, vocab]. Keys and values of the whole batch are added to `cache`. */
 export async function forward(k: Backend, m: Llama4, batch: Batch, cache: KVCache): Promise<Tensor> {
-  const { normEps } = m.config;
+  return logitsOf(k, m, await hiddenStates(k, m, batch, cache));
+}
+
+/** What the next token is judged by: the normed states of `batch.logitRows`, [rows, dim]. */
+export async function hiddenStates(k: Backend, m: Llama4, batch: Batch, cache: KVCache): Promise<Tensor> {
   let h = k.embed(m.tokEmbeddings, batch.tokens); // [T, dim]
   for (const layer of m.layers) {
     const x = h;
     h = await k.step(() => block(k, m.config, layer, x, batch, cache)); // [T, dim]
     k.release(x);
   }
-  return linear(k, k.rmsNorm(k.gatherRows(h, batch.logitRows), m.norm, normEps), m.output); // [rows, vocab]
+  return k.rmsNorm(k.gatherRows(h, batch.logitRows), m.norm, m.config.normEps); // [rows, dim]
 }
+
+export const logitsOf = (k: Backend, m: Llama4, states: Tensor): Tensor => linear(k, states, m.output); // [rows, vocab]
 
 /** One layer. Each step leaves nothing behind but what it returns. */
 async function block(

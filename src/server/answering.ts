@@ -1,5 +1,6 @@
 // How a request is answered by a model: wait for it, answer whole or streamed, and end exactly once whoever goes away.
 import type { ChatOptions } from '../engine/chat-types.ts';
+import type { RowsOptions } from '../engine/types.ts';
 import type { Endpoint, ModelRequest } from './endpoint.ts';
 import { ApiError } from './errors.ts';
 import type { Exchange, Observer } from './exchange.ts';
@@ -47,11 +48,9 @@ export function createAnswering({ models, observers, openScope, report, end: end
       exchange.model = lease.id; // not before: what a client calls a model may be anything
       exchange.parameters = parametersOf(request);
       for (const observer of observers) observer.answering?.(exchange);
-      const body = await endpoint.answer(
-        watchChat(lease.chat, exchange, observers, ofKey(exchange)),
-        request,
-        scope.signal,
-      );
+      const given = ofKey(exchange);
+      const chat = watchChat(lease.chat, exchange, observers, given);
+      const body = await endpoint.answer(chat, request, scope.signal, given);
       if (Symbol.asyncIterator in body) {
         const first = body.next();
         await Promise.race([first, new Promise(resolve => setTimeout(resolve, HEADERS_AFTER_MS))]);
@@ -71,7 +70,7 @@ export function createAnswering({ models, observers, openScope, report, end: end
 }
 
 /** Keys see no prompts of each other in the cache, and get equal shares of the engine. */
-const ofKey = ({ key }: Exchange): ChatOptions => ({ cacheSalt: key.name, fairnessKey: key.name });
+const ofKey = ({ key }: Exchange): RowsOptions => ({ cacheSalt: key.name, fairnessKey: key.name });
 
 /** The numbers that the conventions for traces name. */
 function parametersOf(request: ModelRequest & { readonly options?: ChatOptions }): Readonly<Record<string, number>> {

@@ -10,6 +10,7 @@ import { readJson } from './body.ts';
 import { chatCompletions } from './chat-completions.ts';
 import { completions } from './completions.ts';
 import { dialectOf } from './dialect.ts';
+import { embeddings } from './embeddings.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError, stopping } from './errors.ts';
 import { createExchange, type Exchange, type Observer, tokensOf } from './exchange.ts';
@@ -58,6 +59,7 @@ const ENDPOINTS: readonly Endpoint[] = [
   responses,
   messages,
   countMessageTokens,
+  embeddings,
   tokenize,
   detokenize,
 ];

@@ -1,49 +1,28 @@
 // POST /v1/completions: texts or tokens in, their continuations out; with `echo` and `logprobs` the prompt's own probabilities.
 import type { ChatModel } from '../engine/chat-types.ts';
-import type { FinishReason, GenerationStats } from '../engine/types.ts';
+import type { FinishReason, GenerationStats, RowsOptions } from '../engine/types.ts';
 import { nthSeed, sideBySide, untilEnd } from './answers.ts';
 import { type CompletionRequest, completionSchema, parseCompletionRequest } from './completion-request.ts';
-import { checkBiases, checkLength, checkRoom } from './conversation.ts';
+import { checkBiases } from './conversation.ts';
 import { openai } from './dialect.ts';
 import { endpoint } from './endpoint.ts';
 import { completionLogprobsWriter, largest, type ScoredToken } from './logprobs.ts';
-import { wrongValue } from './parameters.ts';
+import { type PreparedPrompt, preparePrompts } from './prompts-field.ts';
 import { finishReasonOf, timingsOf, totalOf, usageOf } from './usage.ts';
 import type { WireCompletion, WireCompletionLogprobs } from './wire.ts';
 
-/** A prompt as the model will see it. */
-interface Prompt {
-  readonly param: string;
-  readonly tokens: readonly number[];
-  /** Of `tokens`, how many were put in front (BOS) and are not echoed. */
-  readonly added: number;
-  /** What `echo` gives back. */
+/** A prompt, and what `echo` gives back. */
+interface EchoedPrompt extends PreparedPrompt {
   readonly text: string;
 }
 
-/**
- * Tokens of every prompt, checked before anything is computed.
- * @throws ApiError 400: an id past the vocabulary, nothing to continue, or no room in the context.
- */
-async function preparePrompts(chat: ChatModel, request: CompletionRequest): Promise<Prompt[]> {
-  const { tokenizer } = chat;
-  checkBiases(chat, request.options);
-  const vocab = Math.min(tokenizer.vocabSize, chat.engine.info.config.vocab);
-  const prepared: Prompt[] = [];
-  for (const [index, prompt] of request.prompts.entries()) {
-    const param = request.prompts.length === 1 ? 'prompt' : `prompt[${index}]`;
-    if (typeof prompt === 'string') await checkLength(chat, [prompt], param);
-    const bos = typeof prompt === 'string' && tokenizer.bos !== null ? [tokenizer.bos] : [];
-    const tokens = typeof prompt === 'string' ? [...bos, ...tokenizer.encode(prompt)] : prompt;
-    if (tokens.length === 0)
-      throw wrongValue(param, prompt, 'a text or tokens to continue, for this model has no token that begins a text');
-    const wrong = tokens.findIndex(token => token >= vocab);
-    if (wrong >= 0) throw wrongValue(`${param}[${wrong}]`, tokens[wrong], `a token id from 0 to ${vocab - 1}`);
-    checkRoom(chat, tokens.length, param, Math.min(1, request.options.maxTokens));
-    const text = typeof prompt === 'string' ? prompt : tokenizer.decode(prompt, { special: 'show' });
-    prepared.push({ param, tokens, added: bos.length, text });
-  }
-  return prepared;
+async function prepare(chat: ChatModel, { prompts, options }: CompletionRequest): Promise<EchoedPrompt[]> {
+  checkBiases(chat, options);
+  const prepared = await preparePrompts(chat, prompts, 'prompt', Math.min(1, options.maxTokens));
+  return prepared.map((ready, i) => {
+    const prompt = prompts[i]!;
+    return { ...ready, text: typeof prompt === 'string' ? prompt : chat.tokenizer.decode(prompt, { special: 'show' }) };
+  });
 }
 
 interface Piece {
@@ -57,7 +36,7 @@ interface Piece {
 async function* continuePrompt(
   chat: ChatModel,
   request: CompletionRequest,
-  { tokens, added, text }: Prompt,
+  { tokens, added, text }: EchoedPrompt,
   index: number,
   signal: AbortSignal,
 ): AsyncGenerator<Piece, void> {
@@ -66,7 +45,9 @@ async function* continuePrompt(
   if (request.echo) {
     const start = performance.now();
     const scored =
-      request.logprobs === null ? [] : (await scorePrompt(chat, tokens, request.logprobs, signal)).slice(added);
+      request.logprobs === null
+        ? []
+        : (await scorePrompt(chat, tokens, request.logprobs, { ...request.options, signal })).slice(added);
     promptMs = performance.now() - start;
     yield { index, text, logprobs: write(scored), end: null };
   }
@@ -88,26 +69,26 @@ async function scorePrompt(
   { engine }: ChatModel,
   tokens: readonly number[],
   topLogprobs: number,
-  signal: AbortSignal,
+  { cacheSalt, fairnessKey, signal }: RowsOptions,
 ): Promise<ScoredToken[]> {
   const scored: ScoredToken[] = [{ token: tokens[0]!, logprob: null, topLogprobs: [] }];
   if (tokens.length === 1) return scored;
   if (topLogprobs === 0) {
-    const scores = await engine.score(tokens, { signal });
+    const scores = await engine.score(tokens, { cacheSalt, fairnessKey, signal });
     scores.forEach((logprob, i) => {
       scored.push({ token: tokens[i + 1]!, logprob, topLogprobs: [] });
     });
     return scored;
   }
   const rows = Array.from({ length: tokens.length - 1 }, (_, row) => row);
-  for await (const { row, logprobs } of engine.logprobs(tokens, { rows, signal })) {
+  for await (const { row, logprobs } of engine.logprobs(tokens, { rows, cacheSalt, fairnessKey, signal })) {
     const token = tokens[row + 1]!;
     scored.push({ token, logprob: logprobs[token]!, topLogprobs: largest(logprobs, topLogprobs) });
   }
   return scored;
 }
 
-function piecesOf(chat: ChatModel, request: CompletionRequest, prompts: readonly Prompt[], signal: AbortSignal) {
+function piecesOf(chat: ChatModel, request: CompletionRequest, prompts: readonly EchoedPrompt[], signal: AbortSignal) {
   const sources = prompts.flatMap((prompt, at) =>
     Array.from({ length: request.answers }, (_, nth) => (signal: AbortSignal) => {
       const options = { ...request.options, seed: nthSeed(request.options.seed, nth) };
@@ -128,7 +109,7 @@ const envelope = (model: string) => ({
 async function complete(
   chat: ChatModel,
   request: CompletionRequest,
-  prompts: readonly Prompt[],
+  prompts: readonly EchoedPrompt[],
   signal: AbortSignal,
 ): Promise<WireCompletion> {
   const choices = Array.from({ length: prompts.length * request.answers }, (_, index) => ({
@@ -159,7 +140,7 @@ async function complete(
 async function* streamCompletion(
   chat: ChatModel,
   request: CompletionRequest,
-  prompts: readonly Prompt[],
+  prompts: readonly EchoedPrompt[],
   signal: AbortSignal,
 ): AsyncGenerator<WireCompletion, void> {
   const base = envelope(request.model);
@@ -180,8 +161,9 @@ export const completions = endpoint<CompletionRequest>({
   dialect: openai,
   schema: completionSchema,
   parse: parseCompletionRequest,
-  async answer(chat, request, signal) {
-    const prompts = await preparePrompts(chat, request);
+  async answer(chat, asked, signal, given) {
+    const request = { ...asked, options: { ...asked.options, ...given } };
+    const prompts = await prepare(chat, request);
     return request.stream ? streamCompletion(chat, request, prompts, signal) : complete(chat, request, prompts, signal);
   },
 });

@@ -1,6 +1,7 @@
 // An endpoint that a model answers: what a body may hold, what it means, and how a chat model answers it.
 import type { z } from 'zod';
 import type { ChatModel } from '../engine/chat-types.ts';
+import type { RowsOptions } from '../engine/types.ts';
 import type { Dialect } from './dialect.ts';
 
 /** What every request to a model says. */
@@ -20,9 +21,15 @@ export interface Endpoint<R extends ModelRequest = ModelRequest> {
   parse(body: unknown): R;
   /**
    * Checks what only the model can tell, then answers: one object, or the values of a stream.
+   * @param given the key's share and salt. `chat` adds them by itself; `chat.engine` does not.
    * @throws ApiError before anything is computed.
    */
-  answer(chat: ChatModel, request: R, signal: AbortSignal): Promise<AsyncGenerator<unknown, void> | object>;
+  answer(
+    chat: ChatModel,
+    request: R,
+    signal: AbortSignal,
+    given: RowsOptions,
+  ): Promise<AsyncGenerator<unknown, void> | object>;
 }
 
 /** Forgets the request's type, which only `parse` and `answer` of the same endpoint share. */

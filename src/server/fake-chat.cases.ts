@@ -147,7 +147,7 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     config: {
       architecture: 'llama4',
       layers: 1,
-      dim: 1,
+      dim: 8,
       heads: 1,
       kvHeads: 1,
       headDim: 1,
@@ -190,6 +190,12 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     async score(tokens) {
       return Float32Array.from(tokens.slice(1), fakeLogprob);
     },
+    // Any fixed rule: how often each byte occurs.
+    async embed(tokens, { signal } = {}) {
+      signal?.throwIfAborted();
+      if (dead) throw dead;
+      return Float32Array.from({ length: 8 }, (_, i) => tokens.filter(token => token % 8 === i).length / tokens.length);
+    },
     async stats() {
       if (dead) throw dead;
       const figures: Partial<EngineStats> = { cacheBytes: 0, memoryBytes: 0, running: counts.running, waiting: 0 };
@@ -213,6 +219,11 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
       calls.push({ input: prompt, options });
       const tokens = typeof prompt === 'string' ? [BOS, ...tokenizer.encode(prompt)] : prompt;
       return answer(tokens.length, reply([{ role: 'user', content: tokenizer.decode(tokens) }]), options);
+    },
+    async embed(input, options = {}) {
+      calls.push({ input, options });
+      const tokens = typeof input === 'string' ? [BOS, ...tokenizer.encode(input)] : input;
+      return { vector: await engine.embed(tokens, options), promptTokens: tokens.length };
     },
     calls,
     counts,

@@ -215,7 +215,7 @@ describe('wrong parameters are named, with what they got and what they wanted', 
     ['completions', completion({ prompt: [[1], [999]] }), 'prompt[1][0]', 'a token id from 0 to 257; got 999.'],
     ['completions', completion({ prompt: [[]] }), 'prompt[0]', 'an array of token ids; got an array of 0 items.'],
     ['completions', completion({ prompt: [{}] }), 'prompt[0]', 'got an empty object.'],
-    ['completions', completion({ prompt: Array(129).fill('a') }), 'prompt', 'at most 128 prompts'],
+    ['completions', completion({ prompt: Array(129).fill('a') }), 'prompt', 'at most 128 texts'],
     [
       'completions',
       completion({ prompt: 'x'.repeat(200) }),
@@ -479,12 +479,12 @@ describe('Host and Origin', () => {
 
 describe('paths', () => {
   test('unknown ones and wrong methods are told what there is', async () => {
-    const unknown = await app.request('/v1/embeddings', { method: 'POST' });
+    const unknown = await app.request('/v1/images', { method: 'POST' });
     expect(unknown.status).toBe(404);
     expect(((await unknown.json()) as WireError).error.message).toBe(
-      'There is no POST /v1/embeddings here. There are: POST /v1/chat/completions, POST /v1/completions, ' +
-        'POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, POST /tokenize, POST /detokenize, ' +
-        'GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /health, GET /openapi.json, GET /metrics.',
+      'There is no POST /v1/images here. There are: POST /v1/chat/completions, POST /v1/completions, ' +
+        'POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/embeddings, ' +
+        'POST /tokenize, POST /detokenize, GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /health, GET /openapi.json, GET /metrics.',
     );
     const wrong = await app.request('/v1/chat/completions');
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);

@@ -94,6 +94,10 @@ const valid: [path: string, body: object][] = [
     },
   ],
   ['/v1/messages/count_tokens', { model: 'tiny', messages: [{ role: 'user', content: 'x' }] }],
+  [
+    '/v1/embeddings',
+    { model: 'tiny', input: ['the sea', 'the sky'], encoding_format: 'base64', dimensions: null, user: 'u' },
+  ],
   ['/tokenize', { model: 'tiny', messages, return_token_strs: true }],
   ['/detokenize', { model: 'tiny', tokens: [1, 2, 3] }],
   ['/v1/models/load', { model: 'tiny' }],

@@ -1,14 +1,14 @@
 // A chat model that tells what it does for one request: when tokens come, and what each generation was. What it says is the same.
-import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
-import { type ChatEvent, emptyStats, type GenerationStats } from '../engine/types.ts';
+import type { ChatModel } from '../engine/chat-types.ts';
+import { type ChatEvent, emptyStats, type GenerationStats, type RowsOptions } from '../engine/types.ts';
 import type { Exchange, Observer } from './exchange.ts';
 
-/** @param given options that every generation for this request gets, whatever the endpoint asks for */
+/** @param given options that everything computed for this request gets, whatever the endpoint asks for */
 export function watchChat(
   chat: ChatModel,
   exchange: Exchange,
   observers: readonly Observer[],
-  given: ChatOptions,
+  given: RowsOptions,
 ): ChatModel {
   async function* watch(events: AsyncGenerator<ChatEvent, void>): AsyncGenerator<ChatEvent, void> {
     let last: number | null = null;
@@ -45,5 +45,18 @@ export function watchChat(
     [Symbol.asyncDispose]: () => chat[Symbol.asyncDispose](),
     chat: (messages, options) => watch(chat.chat(messages, { ...options, ...given })),
     complete: (prompt, options) => watch(chat.complete(prompt, { ...options, ...given })),
+    async embed(input, options) {
+      try {
+        const embedding = await chat.embed(input, { ...options, ...given });
+        exchange.generations.push({
+          reason: 'stop',
+          stats: { ...emptyStats, promptTokens: embedding.promptTokens },
+        });
+        return embedding;
+      } catch (error) {
+        exchange.generations.push({ reason: options?.signal?.aborted ? 'abort' : 'error', stats: emptyStats });
+        throw error;
+      }
+    },
   };
 }

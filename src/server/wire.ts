@@ -159,6 +159,20 @@ export interface WireCompletion {
   readonly timings?: WireTimings;
 }
 
+/** POST /v1/embeddings: `embedding` is numbers, or base64 of 32-bit floats. */
+export interface WireEmbeddings {
+  readonly object: 'list';
+  readonly data: readonly {
+    readonly object: 'embedding';
+    readonly index: number;
+    readonly embedding: readonly number[] | string;
+  }[];
+  readonly model: string;
+  /** Of what the vectors are made: the mean of the language model's last hidden states. */
+  readonly pooling: 'mean';
+  readonly usage: { readonly prompt_tokens: number; readonly total_tokens: number };
+}
+
 /** The part of a chat request that the page sends. */
 export interface WireChatRequest {
   readonly model: string;
