@@ -26,10 +26,12 @@ const roomOf = (path: string): string => path.split('/')[1] ?? '';
 /** What each room may import beside itself: path prefixes. */
 const allowed: Record<string, string[]> = {
   checkpoint: [],
+  licence: [],
   tokenizer: [],
   backends: ['src/checkpoint/dtype.ts'],
   model: ['src/checkpoint/', 'src/backends/backend.ts'],
   engine: ['src/checkpoint/', 'src/backends/', 'src/model/'],
+  calibrate: ['src/checkpoint/', 'src/backends/backend.ts', 'src/model/', 'src/engine/'],
   hub: ['src/checkpoint/', 'src/backends/reference/'],
   server: ['src/engine/types.ts', 'src/engine/chat-types.ts', 'src/tokenizer/tokenizer.ts'],
   'ai-sdk': ['src/server/', 'src/engine/chat-types.ts'],
