@@ -97,10 +97,19 @@ export interface Backend extends AsyncDisposable {
 
   /** Makes a weight and fills it from its file's bytes: whole, in ascending pieces, straight into the backend's memory. */
   upload(dtype: DType, shape: readonly number[], fill: Fill): Promise<Tensor>;
+  /**
+   * Makes a weight [n, …] of two axes or more whose bytes come later, by `write`, one x[index] after the other. It takes room as it is
+   * written, and until then its numbers mean nothing.
+   */
+  reserve(dtype: DType, shape: readonly number[]): Tensor;
+  /** Bytes that one weight may have at most. */
+  readonly largestWeight: number;
   /** Replaces x[index] of an uploaded [n, …] tensor of two axes or more, such as one expert's slot. */
   write(x: Tensor, index: number, fill: Fill): Promise<void>;
   /** Runs what is enqueued and copies the numbers out. */
   read(x: Tensor): Promise<Float32Array>;
+  /** Runs what is enqueued, and returns when it is done. */
+  settle(): void;
   /**
    * Frees every activation made inside `run`, also when it throws, but not the tensor that `run` returns: that one belongs to the
    * step around it.
@@ -110,6 +119,8 @@ export interface Backend extends AsyncDisposable {
   release(x: Tensor): void;
   createCache(shape: CacheShape): KVCache;
 
+  /** Numbers that the host knows, for the step under way: I32. */
+  integers(values: Int32Array, shape: readonly number[]): Tensor;
   /** Rows `tokens` of a [vocab, dim] table, any weight format: [T, dim]. */
   embed(table: Tensor, tokens: Int32Array): Tensor;
   /** [T, in] · [out, in]ᵀ = [T, out]. */

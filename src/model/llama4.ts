@@ -129,8 +129,12 @@ async function feedForward(k: Backend, c: Llama4Config, { mlp, moe }: Layer, x: 
   let out = swigluMlp(k, mlp, x); // … and run while the shared expert computes
   const routed = k.scaleRows(x, k.sigmoid(route.values)); // the score scales the expert's input, not its output
   for await (const { gate, up, down, slots } of waves) {
-    const hidden = k.swiglu(k.expertMatmul(routed, gate, slots), k.expertMatmul(routed, up, slots)); // [T, ff]
-    out = k.add(out, k.expertMatmul(hidden, down, slots)); // [T, dim]
+    const sum = out;
+    out = await k.step(async () => {
+      const hidden = k.swiglu(k.expertMatmul(routed, gate, slots), k.expertMatmul(routed, up, slots)); // [T, ff]
+      return k.add(sum, k.expertMatmul(hidden, down, slots)); // [T, dim]
+    });
+    k.release(sum); // many waves need no more room than one
   }
   return out;
 }

@@ -3,6 +3,7 @@
 import type { Backend, Tensor } from '../backends/backend.ts';
 import { type Checkpoint, CheckpointError, type TensorInfo } from '../checkpoint/checkpoint.ts';
 import type { ModelPlan } from './config.ts';
+import type { ExpertStream, StreamedLayer } from './expert-stream.ts';
 import { residentExperts } from './experts.ts';
 import type { Linear } from './linear.ts';
 import type { Layer, Llama4, Mlp } from './llama4.ts';
@@ -139,25 +140,38 @@ const changesResults = (name: string): boolean => graph.test(name) && !harmless.
 const sizeOf = (tensors: readonly TensorInfo[]): number =>
   tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
+/** The layers whose experts can be streamed, in order. */
+export const expertLayers = ({ layers }: BoundModel): StreamedLayer[] =>
+  layers.flatMap(({ moe }, index) => (moe ? [{ index, ...moe.experts }] : []));
+
+/** Bytes of all routed experts in the file. */
+export const routedBytes = (bound: BoundModel): number =>
+  expertLayers(bound).reduce((sum, { gate, up, down }) => sum + gate.byteLength + up.byteLength + down.byteLength, 0);
+
 export interface LoadOptions {
+  /** Where routed experts come from, if not all of them become resident. */
+  readonly stream?: ExpertStream | undefined;
   /** Called as bytes of weights arrive. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Uploads a bound model to a backend, tensor by tensor in the order of the layers; all experts become resident.
+ * Uploads a bound model to a backend, tensor by tensor in the order of the layers; all experts become resident, if they are not streamed.
  * @throws CheckpointError when the file cannot be read; the signal's reason when it aborts.
  */
 export async function loadWeights(bound: BoundModel, backend: Backend, options: LoadOptions = {}): Promise<Llama4> {
   const { checkpoint, plan } = bound;
+  const { stream } = options;
+  const total = bound.weightBytes - (stream ? routedBytes(bound) : 0);
   let loaded = 0;
+  let streamed = 0;
   const upload = (tensor: TensorInfo): Promise<Tensor> =>
     backend.upload(tensor.dtype, tensor.shape, async (into, offset) => {
       options.signal?.throwIfAborted();
       await checkpoint.read(tensor, offset, into);
       loaded += into.byteLength;
-      options.onProgress?.(loaded, bound.weightBytes);
+      options.onProgress?.(loaded, total);
     });
   const linear = async (tensor: TensorInfo): Promise<Linear> => ({ weight: await upload(tensor), lora: null });
   const mlp = async (tensors: BoundMlp): Promise<Mlp> => ({
@@ -186,11 +200,13 @@ export async function loadWeights(bound: BoundModel, backend: Backend, options: 
       mlp: await mlp(tensors.mlp),
       moe: tensors.moe && {
         router: await linear(tensors.moe.router),
-        experts: residentExperts(
-          await upload(tensors.moe.experts.gate),
-          await upload(tensors.moe.experts.up),
-          await upload(tensors.moe.experts.down),
-        ),
+        experts:
+          stream?.storeOf(streamed++) ??
+          residentExperts(
+            await upload(tensors.moe.experts.gate),
+            await upload(tensors.moe.experts.up),
+            await upload(tensors.moe.experts.down),
+          ),
       },
     });
   }

@@ -5,8 +5,10 @@ import type { Backend, KVCache, Tensor } from '../../src/backends/backend.ts';
 import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { logSoftmax } from '../../src/engine/log-softmax.ts';
 import { cacheShape, planModel } from '../../src/model/config.ts';
+import { checkpointReader } from '../../src/model/expert-reader.ts';
+import { alikeLayers, ExpertStream } from '../../src/model/expert-stream.ts';
 import { type ExpertStore, forward, type Llama4, type Llama4Config } from '../../src/model/llama4.ts';
-import { bindWeights, loadWeights } from '../../src/model/weights.ts';
+import { type BoundModel, bindWeights, expertLayers, loadWeights } from '../../src/model/weights.ts';
 
 export const golden = (name: string): string => fileURLToPath(new URL(`../fixtures/golden/${name}`, import.meta.url));
 
@@ -44,6 +46,7 @@ export interface Runner extends AsyncDisposable {
   readonly config: Llama4Config;
   readonly model: Llama4;
   readonly cache: KVCache;
+  readonly stream: ExpertStream | undefined;
   /** One forward pass over the stretches, each going on where its sequence ends: log-probabilities, one row after the other. */
   step(...stretches: readonly Stretch[]): Promise<Float32Array>;
 }
@@ -52,6 +55,8 @@ export interface Limits {
   readonly maxTokens?: number;
   readonly maxSequences?: number;
   readonly maxBatch?: number;
+  /** Stream the experts through so many places in memory. Default: all are resident. */
+  readonly slots?: number;
 }
 
 /** Experts chosen, by pass and layer with experts: one for each token of the batch. */
@@ -85,9 +90,14 @@ function upload(backend: Backend, numbers: Int32Array<ArrayBuffer>, like: Tensor
 
 /** Loads a model onto a backend, which it then owns. */
 export async function load(path: string, backend: Backend, limits: Limits = {}, routing?: Routing): Promise<Runner> {
-  await using checkpoint = await openCheckpoint(path);
+  await using opened = new AsyncDisposableStack();
+  opened.use(backend);
+  const checkpoint = opened.use(await openCheckpoint(path));
   const plan = planModel(checkpoint);
-  const loaded = await loadWeights(bindWeights(checkpoint, plan), backend);
+  const bound = bindWeights(checkpoint, plan);
+  const { slots, ...cacheLimits } = limits;
+  const stream = slots === undefined ? undefined : streamed(bound, backend, slots);
+  const loaded = await loadWeights(bound, backend, { stream });
   const model: Llama4 = !routing
     ? loaded
     : {
@@ -97,7 +107,10 @@ export async function load(path: string, backend: Backend, limits: Limits = {}, 
           moe: layer.moe && { ...layer.moe, experts: routed(layer.moe.experts, backend, routing) },
         })),
       };
-  const cache = backend.createCache(cacheShape(plan, { maxTokens: 64, maxSequences: 4, maxBatch: 64, ...limits }));
+  const cache = backend.createCache(cacheShape(plan, { maxTokens: 64, maxSequences: 4, maxBatch: 64, ...cacheLimits }));
+  opened.defer(() => cache[Symbol.dispose]());
+  if (stream) opened.defer(() => stream.settle());
+  const all = opened.move();
   const { vocab } = plan.config;
   return {
     config: plan.config,
@@ -130,11 +143,20 @@ export async function load(path: string, backend: Backend, limits: Limits = {}, 
       for (let row = 0; row < logitRows.length; row++) logSoftmax(out.subarray(row * vocab, (row + 1) * vocab));
       return out;
     },
-    async [Symbol.asyncDispose]() {
-      cache[Symbol.dispose]();
-      await backend[Symbol.asyncDispose]();
-    },
+    stream,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
   };
+}
+
+/** So many places for experts of each shape and format. */
+function streamed(bound: BoundModel, backend: Backend, slots: number): ExpertStream {
+  const layers = expertLayers(bound);
+  return ExpertStream.create({
+    backend,
+    layers,
+    slots: alikeLayers(layers).map(() => slots),
+    read: checkpointReader(backend, bound.checkpoint),
+  });
 }
 
 export interface Agreement {

@@ -5,7 +5,7 @@ import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
 import { commands, control } from './commands.ts';
-import { Device } from './device.ts';
+import { Device, inputAt } from './device.ts';
 import { type Layout, layoutOf, piecesOf } from './layout.ts';
 import type { Machine } from './machine.ts';
 import { angleTable } from './rope.ts';
@@ -69,6 +69,19 @@ class CompiledBackend implements Backend {
     return tensor;
   }
 
+  reserve(dtype: DType, shape: readonly number[]): Tensor {
+    const { device } = this;
+    device.checkLive();
+    checkShape(dtype, shape);
+    const { matrices, matrixBytes } = layoutOf(dtype, shape, device.banks[0]!.kernels);
+    const storage = device.allocateWeight(matrices * matrixBytes, `A weight (${dtype} [${shape}])`);
+    return new PlacedTensor(dtype, [...shape], storage);
+  }
+
+  get largestWeight(): number {
+    return this.device.banks[0]!.mostWeightBytes;
+  }
+
   async write(x: Tensor, index: number, fill: Fill): Promise<void> {
     const { dtype, shape, storage } = this.own(x);
     if (!storage.uploaded || shape.length < 2 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
@@ -103,6 +116,10 @@ class CompiledBackend implements Backend {
     );
   }
 
+  settle(): void {
+    this.device.settle();
+  }
+
   step<T>(run: () => Promise<T>): Promise<T> {
     return this.device.step(run);
   }
@@ -122,6 +139,14 @@ class CompiledBackend implements Backend {
     );
     this.caches.add(cache);
     return cache;
+  }
+
+  integers(values: Int32Array, shape: readonly number[]): Tensor {
+    const { device } = this;
+    if (sizeOf(shape) !== values.length) throw new RangeError(`${values.length} numbers cannot have shape [${shape}].`);
+    const bank = device.banks.at(-1)!;
+    const start = device.integers(bank, values);
+    return new PlacedTensor('I32', [...shape], inputAt(bank, start, 4 * values.length));
   }
 
   embed(table: Tensor, tokens: Int32Array): Tensor {

@@ -271,6 +271,9 @@ function storageAt(bank: Bank, start: number, bytes: number, uploaded = false): 
   return { bank, start, end: start + bytes, uploaded, freed: false, copies: null, rounded: null };
 }
 
+/** A storage over bytes of `Device.input`, which frees them. */
+export const inputAt = (bank: Bank, start: number, bytes: number): Storage => storageAt(bank, start, bytes);
+
 function free({ bank, start, end }: Place): void {
   bank.heap.free(start, end - start);
 }

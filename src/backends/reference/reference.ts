@@ -65,6 +65,18 @@ class ReferenceBackend implements Backend {
     return new HostTensor(dtype, [...shape], { data });
   }
 
+  reserve(dtype: DType, shape: readonly number[]): Tensor {
+    this.checkLive();
+    checkShape(dtype, shape);
+    const bytes = allocate(byteLengthOf(dtype, sizeOf(shape)), dtype, shape);
+    this.heldBytes += bytes.byteLength;
+    if (dtype === 'I32') return new HostTensor(dtype, [...shape], { data: new Int32Array(bytes.buffer) });
+    return new HostTensor(dtype, [...shape], { data: dtype === 'F32' ? new Float32Array(bytes.buffer) : bytes });
+  }
+
+  /** What V8 makes in one piece. */
+  readonly largestWeight = 2 ** 32;
+
   async write(x: Tensor, index: number, fill: Fill): Promise<void> {
     const tensor = this.own(x);
     const { dtype, shape } = tensor;
@@ -83,6 +95,10 @@ class ReferenceBackend implements Backend {
 
   async read(x: Tensor): Promise<Float32Array> {
     return this.own(x).floats().slice();
+  }
+
+  settle(): void {
+    this.checkLive();
   }
 
   async step<T>(run: () => Promise<T>): Promise<T> {
@@ -125,6 +141,11 @@ class ReferenceBackend implements Backend {
     );
     this.caches.add(cache);
     return cache;
+  }
+
+  integers(values: Int32Array, shape: readonly number[]): Tensor {
+    if (sizeOf(shape) !== values.length) throw new RangeError(`${values.length} numbers cannot have shape [${shape}].`);
+    return this.make(values.slice(), shape);
   }
 
   embed(table: Tensor, tokens: Int32Array): Tensor {

@@ -1,0 +1,67 @@
+// The places in memory that experts on disk take turns in: who is where, who may leave, and what cannot be touched yet.
+import type { Tensor } from '../backends/backend.ts';
+
+/** Weights of several experts of one shape and format. */
+export interface SlotTensors {
+  readonly gate: Tensor; // [slots, ff, dim]
+  readonly up: Tensor; // [slots, ff, dim]
+  readonly down: Tensor; // [slots, dim, ff]
+  readonly slots: number;
+}
+
+/** One expert's place. */
+export interface Slot {
+  readonly tensors: SlotTensors;
+  /** Which of `tensors`' it is. */
+  readonly index: number;
+  /** The expert it holds or gets, numbered through all layers; −1: none. */
+  key: number;
+  state: 'empty' | 'reading' | 'ready';
+  /** It was ever filled: its memory is taken. */
+  touched: boolean;
+  /** Commands still to run read it, or somebody waits for it. */
+  pinned: boolean;
+}
+
+/** Slots of one shape and format. */
+export class SlotTable {
+  readonly slots: readonly Slot[];
+  private readonly empty: Slot[];
+
+  constructor(parts: readonly SlotTensors[]) {
+    this.slots = parts.flatMap(tensors =>
+      Array.from({ length: tensors.slots }, (_, index): Slot => {
+        return { tensors, index, key: -1, state: 'empty', touched: false, pinned: false };
+      }),
+    );
+    this.empty = [...this.slots].reverse();
+  }
+
+  /**
+   * A slot for another expert: an empty one, or that of the one that will be wanted last; undefined when all are pinned.
+   * @param waitOf how long an expert will not be wanted
+   * @param mayGrow whether memory may be taken that was not used before
+   */
+  take(waitOf: (key: number) => number, mayGrow: () => boolean): Slot | undefined {
+    const used = this.empty.at(-1);
+    if (used && (used.touched || mayGrow())) return this.empty.pop();
+    let victim: Slot | undefined;
+    let longest = -1;
+    for (const slot of this.slots) {
+      if (slot.pinned || slot.state !== 'ready') continue;
+      const wait = waitOf(slot.key);
+      if (wait > longest) {
+        longest = wait;
+        victim = slot;
+      }
+    }
+    return victim;
+  }
+
+  /** A slot holds nothing that can be used. */
+  clear(slot: Slot): void {
+    slot.key = -1;
+    slot.state = 'empty';
+    this.empty.push(slot);
+  }
+}

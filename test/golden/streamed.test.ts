@@ -1,0 +1,49 @@
+// Experts on disk give the same bits as experts in memory, however few there is room for: on every backend, as one pass, token by
+// token, and as two sequences in one batch.
+import { describe, expect, test } from 'vitest';
+import type { Backend } from '../../src/backends/backend.ts';
+import { loadNative } from '../../src/backends/native/load.ts';
+import { createNativeBackend } from '../../src/backends/native/native.ts';
+import { createReferenceBackend } from '../../src/backends/reference/reference.ts';
+import { createWasmBackend } from '../../src/backends/wasm/wasm.ts';
+import { golden, load, manifest } from './harness.ts';
+
+const native = loadNative();
+const backends: { name: string; create: () => Backend | Promise<Backend>; skip?: boolean }[] = [
+  { name: 'reference', create: () => createReferenceBackend() },
+  { name: 'wasm', create: () => createWasmBackend({ threads: 2 }) },
+  // Banks so small that places for experts lie in several.
+  { name: 'wasm, small banks', create: () => createWasmBackend({ threads: 2, bankBytes: 4 * 2 ** 20 }) },
+  {
+    name: 'missing' in native ? `native: skipped, ${native.missing}` : 'native',
+    create: () => createNativeBackend({ threads: 2 }),
+    skip: 'missing' in native,
+  },
+];
+const { tokens } = manifest().find(entry => entry.model === 'maverick-tiny.gguf')!;
+const path = golden('maverick-tiny.gguf');
+const [first, second] = [tokens.slice(0, 20), tokens.slice(20, 32)];
+
+for (const { name, create, skip = false } of backends)
+  describe.skipIf(skip)(`streamed experts, ${name}`, () => {
+    test('bit for bit as resident, with 1, 2, 9 and all places', async () => {
+      await using resident = await load(path, await create());
+      const whole = await resident.step({ sequence: 0, tokens });
+      const both = await resident.step({ sequence: 1, tokens: first }, { sequence: 2, tokens: second });
+      for (const slots of [1, 2, 9, 1000]) {
+        await using runner = await load(path, await create(), { slots });
+        expect(await runner.step({ sequence: 0, tokens }), `${slots} places`).toEqual(whole);
+        const single: number[] = [];
+        for (const token of tokens) single.push(...(await runner.step({ sequence: 3, tokens: [token] })));
+        expect(Float32Array.from(single), `${slots} places, token by token`).toEqual(whole);
+        expect(
+          await runner.step({ sequence: 1, tokens: first }, { sequence: 2, tokens: second }),
+          `${slots} places, two sequences`,
+        ).toEqual(both);
+        const { stats } = runner.stream!;
+        expect(stats.held).toBeLessThanOrEqual(stats.slots);
+        expect(stats.wanted).toBeGreaterThan(stats.hits);
+        if (slots === 1000) expect(stats.bytesRead).toBe((stats.heldBytes / stats.held) * (stats.wanted - stats.hits));
+      }
+    });
+  });
