@@ -2,12 +2,13 @@
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { ChatModel } from '../engine/chat-types.ts';
-import type { Engine } from '../engine/types.ts';
+import type { Engine, ModelInfo } from '../engine/types.ts';
 import { ggufFiles } from '../hub/choose.ts';
 import type { LibraryModel } from '../hub/library.ts';
 import { UsageError } from './failures.ts';
 import { type EngineFlags, engineOptions } from './options.ts';
-import { progressBar, type Terminal } from './terminal.ts';
+import { bytesText } from './quantities.ts';
+import { note, progressBar, type Terminal } from './terminal.ts';
 
 export const modelArgument = [
   '<model>',
@@ -63,11 +64,13 @@ export async function openChatModel(name: string, flags: EngineFlags, terminal: 
   const { openChat } = await import('../engine/chat.ts');
   using bar = progressBar(terminal, `Loading ${basename(path)}`);
   const { signal } = terminal;
-  return await openChat(path, {
+  const model = await openChat(path, {
     ...engineOptions(flags),
     onProgress: (done, total) => bar.update(done, total),
     signal,
   });
+  sayStreaming(model.engine.info, terminal);
+  return model;
 }
 
 /** Opens the model for tokens. */
@@ -80,9 +83,21 @@ export async function openTokenEngine(
   const { openEngine } = await import('../engine/client.ts');
   using bar = progressBar(terminal, `Loading ${basename(path)}`);
   const options = { ...engineOptions(flags), ...(flags.maxSequences && { maxSequences: flags.maxSequences }) };
-  return await openEngine(path, {
+  const engine = await openEngine(path, {
     ...options,
     onProgress: (done, total) => bar.update(done, total),
     signal: terminal.signal,
   });
+  sayStreaming(engine.info, terminal);
+  return engine;
+}
+
+/** Says, once, that not all of a model is in memory. */
+function sayStreaming({ streaming }: ModelInfo, terminal: Terminal): void {
+  if (!streaming) return;
+  const { heldExperts, experts, heldBytes, memoryBytes } = streaming;
+  note(
+    terminal,
+    `Larger than the memory it may take (${bytesText(memoryBytes)}): ${heldExperts} of ${experts} experts (${bytesText(heldBytes)}) are in memory at once, the others are read from disk as tokens want them.`,
+  );
 }

@@ -34,6 +34,16 @@ export interface EngineFlags {
   backend?: BackendName;
   threads?: number;
   context?: number;
+  memory?: number;
+}
+
+/** Bytes with a unit: 20G, 512M, 1.5GiB; decimal units, or binary ones with an i. */
+export function byteAmount(text: string): number {
+  const [, number, prefix, binary] = /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*$/i.exec(text) ?? [];
+  const power = ' kmgt'.indexOf(prefix?.toLowerCase() || ' ');
+  const bytes = Math.round(Number(number) * (binary ? 1024 : 1000) ** power);
+  if (!(bytes > 0) || !Number.isSafeInteger(bytes)) throw new InvalidArgumentError('Wanted: bytes, as in 20G or 512M.');
+  return bytes;
 }
 
 export const addEngineOptions = (command: Command): Command =>
@@ -49,12 +59,18 @@ export const addEngineOptions = (command: Command): Command =>
       'threads that compute (default: the processors there are)',
       numberBetween(1, 1024, 'integer'),
     )
-    .option('--context <tokens>', "tokens of context (default: the model's, at most 8192)", positiveInteger);
+    .option('--context <tokens>', "tokens of context (default: the model's, at most 8192)", positiveInteger)
+    .option(
+      '--memory <bytes>',
+      'memory to take at most, as in 20G; experts that have no room are read from disk (default: what is free)',
+      byteAmount,
+    );
 
-export const engineOptions = ({ backend, threads, context }: EngineFlags): EngineOptions => ({
+export const engineOptions = ({ backend, threads, context, memory }: EngineFlags): EngineOptions => ({
   ...(backend && { backend }),
   ...(threads && { threads }),
   ...(context && { contextTokens: context }),
+  ...(memory && { memory }),
 });
 
 export interface SamplingFlags {

@@ -1,5 +1,6 @@
 // The loop of an engine: who waits, who runs, and one forward pass after the other, until there is nothing to do.
 import type { Backend, Batch, KVCache, Tensor } from '../backends/backend.ts';
+import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { hiddenStates, type Llama4, logitsOf } from '../model/llama4.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
@@ -358,9 +359,12 @@ export class EngineLoop {
     this.#running = this.#running.filter(running => running !== failed);
     this.#door.leave();
     this.#cache.truncate(place.sequence, 0);
-    const zero = Int32Array.of(0);
-    const sequences = Int32Array.of(place.sequence);
-    await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
+    // An expert that could not be read says nothing of the backend, and others may be in memory or on a sound part of the disk.
+    if (!(error instanceof CheckpointError)) {
+      const zero = Int32Array.of(0);
+      const sequences = Int32Array.of(place.sequence);
+      await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
+    }
     this.#sequences.discard(place);
   }
 

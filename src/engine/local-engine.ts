@@ -2,23 +2,19 @@
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { cacheShape, planModel } from '../model/config.ts';
+import { checkpointReader } from '../model/expert-reader.ts';
+import { ExpertStream } from '../model/expert-stream.ts';
 import type { Llama4 } from '../model/llama4.ts';
-import { bindWeights, loadWeights } from '../model/weights.ts';
+import { bindWeights, expertLayers, loadWeights } from '../model/weights.ts';
 import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheFile } from './cache-file.ts';
 import { createChannel } from './channel.ts';
 import { chooseBackend } from './choose-backend.ts';
-import { EngineLoop } from './engine-loop.ts';
+import { EngineLoop, type LoopOptions } from './engine-loop.ts';
 import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
-import { checkMemory, freeMemory } from './memory.ts';
-import {
-  type CheckedEngineOptions,
-  checkEngineOptions,
-  checkGenerate,
-  checkRows,
-  checkTokens,
-  contextOf,
-} from './options.ts';
+import { availableMemory } from './machine-memory.ts';
+import { fullCacheBytes, planMemory } from './memory-plan.ts';
+import { checkEngineOptions, checkGenerate, checkRows, checkTokens, contextOf } from './options.ts';
 import { createScratch } from './sampler.ts';
 import { GenerationTask, logprobOf, RowsTask } from './tasks.ts';
 import type {
@@ -35,8 +31,6 @@ import type {
 
 /** Finished sequences that are kept at most, as far as their bytes have room. */
 const KEPT_SEQUENCES = 64;
-/** Positions that a cache may round up to. */
-const PAGE = 64;
 
 /**
  * Opens a checkpoint and computes on this thread: the event loop waits while a pass runs. `openEngine` is the one to use where it
@@ -47,41 +41,74 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
   const start = performance.now();
   const checked = checkEngineOptions(options);
   options.signal?.throwIfAborted();
-  await using checkpoint = await openCheckpoint(path);
+  await using opened = new AsyncDisposableStack();
+  const checkpoint = opened.use(await openCheckpoint(path));
   const modelPlan = planModel(checkpoint);
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
-  checkMemory(checkpoint.path, bound.weightBytes, freeMemory());
+  const { maxSequences } = checked;
+  const shapeOf = (maxBatch: number) =>
+    cacheShape(modelPlan, {
+      maxTokens: contextTokens,
+      maxSequences: maxSequences + KEPT_SEQUENCES,
+      longSequences: maxSequences,
+      maxBatch,
+    });
+  const memory = planMemory(bound, {
+    memory: checked.memory,
+    available: availableMemory(),
+    maxBatch: checked.maxBatch,
+    cacheShape: shapeOf,
+    cacheNumberBytes: checked.backend === 'reference' ? 4 : 2,
+  });
+  const { maxBatch, experts } = memory;
   const grammars = createGrammars(options.tokenBytes ?? null, modelPlan.config.vocab);
-  const backend = await chooseBackend(checked.backend, checked.threads);
-  try {
-    const model = await loadWeights(bound, backend, options);
-    const cache = backend.createCache(
-      cacheShape(modelPlan, {
-        maxTokens: contextTokens,
-        maxSequences: checked.maxSequences + KEPT_SEQUENCES,
-        longSequences: checked.maxSequences,
-        maxBatch: checked.maxBatch,
+  const backend = opened.use(await chooseBackend(checked.backend, checked.threads));
+  const stream =
+    experts &&
+    opened.adopt(
+      ExpertStream.create({
+        backend,
+        layers: expertLayers(bound),
+        slots: experts.slots,
+        read: checkpointReader(backend, checkpoint),
       }),
+      made => made.settle(),
     );
-    const info: ModelInfo = {
-      path: checkpoint.path,
-      config: modelPlan.config,
-      backend: backend.name,
-      ...(backend.variant && { variant: backend.variant }),
-      threads: backend.threads,
-      contextTokens,
-      maxBatch: checked.maxBatch,
-      parameters: bound.parameters,
-      activeParameters: bound.activeParameters,
-      weightBytes: bound.weightBytes,
-      loadMs: performance.now() - start,
-    };
-    return new LocalEngine(info, checked, { backend, model, cache, grammars });
-  } catch (error) {
-    await backend[Symbol.asyncDispose]();
-    throw error;
-  }
+  const model = await loadWeights(bound, backend, { ...options, stream });
+  if (!stream) await checkpoint[Symbol.asyncDispose]();
+  const cache = opened.adopt(backend.createCache(shapeOf(maxBatch)), made => made[Symbol.dispose]());
+  const info: ModelInfo = {
+    path: checkpoint.path,
+    config: modelPlan.config,
+    backend: backend.name,
+    ...(backend.variant && { variant: backend.variant }),
+    threads: backend.threads,
+    contextTokens,
+    maxBatch,
+    parameters: bound.parameters,
+    activeParameters: bound.activeParameters,
+    weightBytes: bound.weightBytes,
+    loadMs: performance.now() - start,
+    ...(experts && {
+      streaming: {
+        heldExperts: experts.held,
+        experts: experts.all,
+        heldBytes: experts.heldBytes,
+        memoryBytes: memory.memoryBytes,
+      },
+    }),
+  };
+  const loop = {
+    ...checked,
+    path: info.path,
+    maxBatch,
+    // A pass cut short reads the same experts again.
+    passMs: checked.passMs ?? (experts ? Infinity : 250),
+    cacheBytes:
+      checked.cacheBytes ?? maxSequences * fullCacheBytes(cache.shape, cache.layout.startsWith('F32') ? 4 : 2),
+  };
+  return new LocalEngine(info, loop, { backend, model, cache, grammars, stream, opened: opened.move() });
 }
 
 class LocalEngine implements Engine {
@@ -89,6 +116,8 @@ class LocalEngine implements Engine {
   readonly #backend: Backend;
   readonly #cache: KVCache;
   readonly #grammars: Grammars;
+  readonly #stream: ExpertStream | null;
+  readonly #opened: AsyncDisposableStack;
   readonly #loop: EngineLoop;
   readonly #scratch;
   #modelDigest: string | null = null;
@@ -96,19 +125,25 @@ class LocalEngine implements Engine {
 
   constructor(
     info: ModelInfo,
-    options: CheckedEngineOptions,
-    parts: { backend: Backend; model: Llama4; cache: KVCache; grammars: Grammars },
+    options: LoopOptions,
+    parts: {
+      readonly backend: Backend;
+      readonly model: Llama4;
+      readonly cache: KVCache;
+      readonly grammars: Grammars;
+      readonly stream: ExpertStream | null;
+      /** All of the others that must be closed. */
+      readonly opened: AsyncDisposableStack;
+    },
   ) {
-    const { backend, model, cache, grammars } = parts;
+    const { backend, model, cache, grammars, stream, opened } = parts;
     this.info = info;
     this.#backend = backend;
     this.#cache = cache;
     this.#grammars = grammars;
-    this.#loop = new EngineLoop(backend, model, cache, {
-      ...options,
-      path: info.path,
-      cacheBytes: options.cacheBytes ?? options.maxSequences * fullBytes(cache),
-    });
+    this.#stream = stream;
+    this.#opened = opened;
+    this.#loop = new EngineLoop(backend, model, cache, options);
     this.#scratch = createScratch(model.config.vocab);
   }
 
@@ -243,6 +278,7 @@ class LocalEngine implements Engine {
       keptSequences: this.#loop.keptSequences,
       running: this.#loop.running,
       waiting: this.#loop.waiting,
+      experts: this.#stream?.stats ?? null,
     };
   }
 
@@ -288,22 +324,10 @@ class LocalEngine implements Engine {
 
   async #close(): Promise<void> {
     await this.#loop.close();
-    try {
-      this.#cache[Symbol.dispose]();
-    } finally {
-      await this.#backend[Symbol.asyncDispose]();
-    }
+    await this.#opened.disposeAsync();
   }
 
   get #bounds() {
     return { vocab: this.info.config.vocab, contextTokens: this.info.contextTokens };
   }
-}
-
-/** Bytes of one sequence that fills the context. */
-function fullBytes({ layout, shape }: KVCache): number {
-  const { chunks, kvHeads, headDim, maxTokens, maxBatch } = shape;
-  const positions = chunks.map(chunk => Math.min(maxTokens, chunk === null ? maxTokens : chunk + maxBatch) + PAGE);
-  const numberBytes = layout.startsWith('F32') ? 4 : 2;
-  return positions.reduce((sum, n) => sum + n, 0) * 2 * kvHeads * headDim * numberBytes;
 }

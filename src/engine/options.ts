@@ -11,10 +11,13 @@ export interface CheckedEngineOptions {
   readonly threads: number;
   readonly contextTokens: number | undefined;
   readonly maxSequences: number;
-  readonly maxBatch: number;
+  /** Undefined: as the plan of memory says. */
+  readonly maxBatch: number | undefined;
+  readonly memory: number | undefined;
   readonly maxWaiting: number;
   readonly cacheBytes: number | undefined;
-  readonly passMs: number;
+  /** Undefined: 250, or unlimited where experts are streamed. */
+  readonly passMs: number | undefined;
   readonly maxRestarts: number;
 }
 
@@ -31,10 +34,11 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     threads = availableParallelism(),
     contextTokens,
     maxSequences = 4,
-    maxBatch = 512,
+    maxBatch,
+    memory,
     maxWaiting = 256,
     cacheBytes,
-    passMs = 250,
+    passMs,
     maxRestarts = 3,
   } = options;
   if (backend !== undefined && !backendNames.includes(backend))
@@ -42,12 +46,24 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
   whole('threads', threads, 1, MOST_THREADS);
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);
-  whole('maxBatch', maxBatch, 1, 65536);
-  if (!(passMs > 0)) throw wrong('passMs', passMs, 'milliseconds, more than 0');
+  if (maxBatch !== undefined) whole('maxBatch', maxBatch, 1, 65536);
+  if (memory !== undefined) whole('memory', memory, 1, Number.MAX_SAFE_INTEGER);
+  if (passMs !== undefined && !(passMs > 0)) throw wrong('passMs', passMs, 'milliseconds, more than 0');
   whole('maxWaiting', maxWaiting, 0, 2 ** 31 - 1);
   if (cacheBytes !== undefined) whole('cacheBytes', cacheBytes, 0, Number.MAX_SAFE_INTEGER);
   whole('maxRestarts', maxRestarts, 0, 1000);
-  return { backend, threads, contextTokens, maxSequences, maxBatch, maxWaiting, cacheBytes, passMs, maxRestarts };
+  return {
+    backend,
+    threads,
+    contextTokens,
+    maxSequences,
+    maxBatch,
+    memory,
+    maxWaiting,
+    cacheBytes,
+    passMs,
+    maxRestarts,
+  };
 }
 
 /** Positions a sequence may hold: as asked for, but no more than the checkpoint was made for. */

@@ -1,4 +1,5 @@
 // Tokens in, tokens out: what an engine promises. The engine never sees text.
+import type { StreamStats } from '../model/expert-stats.ts';
 import type { Llama4Config } from '../model/llama4.ts';
 import type { TokenBytes } from './token-trie.ts';
 
@@ -18,13 +19,19 @@ export interface EngineOptions {
    * recently used first. Default: what `maxSequences` full contexts take. 0 keeps none.
    */
   readonly cacheBytes?: number;
-  /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512. */
+  /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512, and up to 2048 where experts are read from disk. */
   readonly maxBatch?: number;
   /**
    * About how long a forward pass may take, ms: prompts are cut into pieces by the speed measured so far, for aborts and new requests
    * are heard between passes. Infinity: pieces of maxBatch tokens. Default 250.
    */
   readonly passMs?: number;
+  /**
+   * Bytes of memory to take at most: weights, keys and values, activations and the program together. A model with more experts than that
+   * keeps as many as there is room for, and reads the others from disk when a token wants them; the tokens are the same. Default: what
+   * the machine, or the container, has free.
+   */
+  readonly memory?: number;
   /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
   readonly maxRestarts?: number;
   /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */
@@ -144,6 +151,14 @@ export interface ModelInfo {
   readonly weightBytes: number;
   /** Load time, ms. */
   readonly loadMs: number;
+  /** Where not all of its experts are in memory: how many are at once, of how many, and bytes. */
+  readonly streaming?: {
+    readonly heldExperts: number;
+    readonly experts: number;
+    readonly heldBytes: number;
+    /** What all of the engine may take. */
+    readonly memoryBytes: number;
+  };
 }
 
 export interface EngineStats {
@@ -169,6 +184,8 @@ export interface EngineStats {
   readonly keptSequences: number;
   readonly running: number;
   readonly waiting: number;
+  /** What reading experts from disk cost, or null where all are in memory. */
+  readonly experts: StreamStats | null;
 }
 
 /**

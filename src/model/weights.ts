@@ -150,7 +150,7 @@ export const routedBytes = (bound: BoundModel): number =>
 
 export interface LoadOptions {
   /** Where routed experts come from, if not all of them become resident. */
-  readonly stream?: ExpertStream | undefined;
+  readonly stream?: ExpertStream | null | undefined;
   /** Called as bytes of weights arrive. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
   readonly signal?: AbortSignal;
