@@ -31,6 +31,7 @@ const allowed: Record<string, string[]> = {
   backends: ['src/checkpoint/dtype.ts'],
   model: ['src/checkpoint/', 'src/backends/backend.ts'],
   engine: ['src/checkpoint/', 'src/backends/', 'src/model/'],
+  eval: ['src/checkpoint/checkpoint.ts', 'src/engine/', 'src/tokenizer/', 'src/model/observe.ts'],
   calibrate: ['src/checkpoint/', 'src/backends/backend.ts', 'src/model/', 'src/engine/'],
   hub: ['src/checkpoint/', 'src/backends/reference/'],
   server: ['src/engine/types.ts', 'src/engine/chat-types.ts', 'src/tokenizer/tokenizer.ts'],

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addChat } from './chat.ts';
+import { addCompare } from './compare.ts';
 import { exitCodes, explain } from './failures.ts';
 import { addGenerate } from './generate.ts';
 import { addInspect } from './inspect.ts';
@@ -48,6 +49,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     addTokenize,
     addLogprobs,
     addPerplexity,
+    addCompare,
     addBench,
   ];
   for (const add of verbs) {

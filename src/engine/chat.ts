@@ -29,7 +29,8 @@ export async function openChat(path: string, options: EngineOptions = {}): Promi
   return createChat(await openEngine(path, { ...options, tokenBytes: tokenBytesOf(tokenizer) }), tokenizer, format);
 }
 
-async function readVocabulary(path: string): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
+/** A checkpoint's tokenizer and chat format; weights are left alone. @throws CheckpointError when it has none that we know */
+export async function readVocabulary(path: string): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
   await using checkpoint = await openCheckpoint(path);
   try {
     const tokenizer = tokenizerFromGguf(checkpoint.metadata);

@@ -32,12 +32,17 @@ import type {
 /** Finished sequences that are kept at most, as far as their bytes have room. */
 const KEPT_SEQUENCES = 64;
 
+export interface LocalEngineOptions extends EngineOptions {
+  /** Puts something around the backend that passes are computed with, such as `observed`: nothing else of the engine knows of it. */
+  readonly around?: (backend: Backend, model: Llama4) => Backend;
+}
+
 /**
  * Opens a checkpoint and computes on this thread: the event loop waits while a pass runs. `openEngine` is the one to use where it
  * must not; both behave alike.
  * @throws CheckpointError when the file cannot be used; RangeError naming an option; the signal's reason when it aborts.
  */
-export async function openLocalEngine(path: string, options: EngineOptions = {}): Promise<Engine> {
+export async function openLocalEngine(path: string, options: LocalEngineOptions = {}): Promise<Engine> {
   const start = performance.now();
   const checked = checkEngineOptions(options);
   options.signal?.throwIfAborted();
@@ -108,7 +113,8 @@ export async function openLocalEngine(path: string, options: EngineOptions = {})
     cacheBytes:
       checked.cacheBytes ?? maxSequences * fullCacheBytes(cache.shape, cache.layout.startsWith('F32') ? 4 : 2),
   };
-  return new LocalEngine(info, loop, { backend, model, cache, grammars, stream, opened: opened.move() });
+  const k = options.around?.(backend, model) ?? backend;
+  return new LocalEngine(info, loop, { backend: k, model, cache, grammars, stream, opened: opened.move() });
 }
 
 class LocalEngine implements Engine {
