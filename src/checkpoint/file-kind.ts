@@ -7,10 +7,13 @@ const startsWith = (bytes: Uint8Array, text: string): boolean =>
 const kinds: readonly (readonly [starts: readonly string[], look: string])[] = [
   [['version https://'], 'it looks like a Git LFS pointer; fetch the file itself (git lfs pull)'],
   [['<!DOC', '<!doc', '<html', '<HTML', '<?xml'], 'it looks like a web page saved in its place; fetch the file again'],
-  [['PK\u0003\u0004'], 'it looks like a PyTorch or zip archive; convert it to GGUF (llama.cpp: convert_hf_to_gguf.py)'],
+  [
+    ['PK\u0003\u0004'],
+    "it looks like a PyTorch or zip archive; of these only Meta's consolidated.NN.pth are read, by the folder with their params.json",
+  ],
   [
     ['\u0080\u0002', '\u0080\u0004'],
-    'it looks like a Python pickle; convert it to GGUF (llama.cpp: convert_hf_to_gguf.py)',
+    'it looks like a Python pickle, which is not read; get the model as safetensors or GGUF',
   ],
   [
     ['lmgg', 'fmgg', 'tjgg', 'algg'],
@@ -23,7 +26,7 @@ const kinds: readonly (readonly [starts: readonly string[], look: string])[] = [
 export function lookOf(head: Uint8Array, size: number): string {
   if (size === 0) return 'the file is empty; fetch it again';
   if (isSafetensors(head, size))
-    return 'it looks like safetensors, which cannot be read yet; use a GGUF file of the model (llama.cpp: convert_hf_to_gguf.py)';
+    return 'it looks like safetensors; name the folder it is in, which must have its config.json too';
   const known = kinds.find(([starts]) => starts.some(start => startsWith(head, start)));
   if (known) return known[1];
   const bytes = Array.from(head.subarray(0, 4), byte => byte.toString(16).padStart(2, '0')).join(' ');

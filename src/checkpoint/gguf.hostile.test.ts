@@ -83,7 +83,12 @@ describe.skipIf(process.platform === 'win32')('paths that are no files', () => {
   test.each([
     ['nothing there', 'nothing.gguf', /does not exist/, () => {}],
     ['a file as a directory', 'plain/x.gguf', /does not exist/, () => writeFileSync(path('plain'), '')],
-    ['a directory', 'folder.gguf', /is a directory/, () => mkdirSync(path('folder.gguf'))],
+    [
+      'a directory',
+      'folder.gguf',
+      /the folder holds no model: wanted a GGUF file, or config\.json and/,
+      () => mkdirSync(path('folder.gguf')),
+    ],
     ['a link to itself', 'loop.gguf', /cannot be read: ELOOP/, () => symlinkSync(path('loop.gguf'), path('loop.gguf'))],
     ['a path with a zero', 'a\0b', /cannot be read/, () => {}],
     [

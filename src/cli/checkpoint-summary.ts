@@ -1,9 +1,12 @@
 // What a checkpoint's header says of size: parameters, bytes by kind, keys and values. Also for models that cannot be run here.
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.ts';
 
-/** Embeddings and output; everything a token always passes; shared experts; routed experts, of which a token uses a few. */
-export type Kind = 'embeddings' | 'dense' | 'shared' | 'experts';
-export const kinds: readonly Kind[] = ['embeddings', 'dense', 'shared', 'experts'];
+/**
+ * Embeddings and output; everything a token always passes; shared experts; routed experts, of which a token uses a few; and the
+ * encoder of images, which texts do not pass.
+ */
+export type Kind = 'embeddings' | 'dense' | 'shared' | 'experts' | 'vision';
+export const kinds: readonly Kind[] = ['embeddings', 'dense', 'shared', 'experts', 'vision'];
 
 export interface Share {
   readonly tensors: number;
@@ -15,7 +18,7 @@ export interface CheckpointSummary {
   readonly architecture: string | null;
   readonly name: string | null;
   readonly parameters: number;
-  /** Parameters a token uses: all but the routed experts that it is not sent to. */
+  /** Parameters a token of text uses: all but the routed experts that it is not sent to, and the encoder of images. */
   readonly activeParameters: number;
   readonly bytes: number;
   readonly byKind: Readonly<Record<Kind, Share>>;
@@ -34,8 +37,10 @@ export interface CheckpointSummary {
 
 const elements = (tensor: TensorInfo): number => tensor.shape.reduce((product, size) => product * size, 1);
 
-/** By the names of GGUF tensors (llama.cpp's llama-arch.cpp). */
+/** By the names of GGUF tensors (llama.cpp's llama-arch.cpp); those of vision as each kind of checkpoint calls them. */
 export function kindOf(name: string): Kind {
+  if (/^(v|mm|(model\.)?vision_model|(model\.)?multi_modal_projector|vision_embeddings|vision_projection)\./.test(name))
+    return 'vision';
   if (/_exps\.|_exps$/.test(name)) return 'experts';
   if (/_shexp\.|_shexp$/.test(name)) return 'shared';
   return /^(token_embd|output)\.weight$/.test(name) ? 'embeddings' : 'dense';
@@ -51,7 +56,7 @@ export function summarize({ metadata, tensors }: Checkpoint): CheckpointSummary 
     const value = metadata.get(`${architecture}.${key}`);
     return typeof value === 'number' && Number.isFinite(value) ? value : null;
   };
-  const byKind: Record<Kind, Share> = { embeddings: none, dense: none, shared: none, experts: none };
+  const byKind: Record<Kind, Share> = { embeddings: none, dense: none, shared: none, experts: none, vision: none };
   const formats = new Map<string, { dtype: string; tensors: number; bytes: number }>();
   for (const tensor of tensors.values()) {
     const kind = kindOf(tensor.name);
@@ -63,14 +68,14 @@ export function summarize({ metadata, tensors }: Checkpoint): CheckpointSummary 
   const total = (field: keyof Share) => kinds.reduce((sum, kind) => sum + byKind[kind][field], 0);
   const experts = whole('expert_count') ?? 0;
   const used = whole('expert_used_count') ?? 0;
-  const unused = experts > 0 ? byKind.experts.parameters * (1 - used / experts) : 0;
+  const unrouted = experts > 0 ? byKind.experts.parameters * (1 - used / experts) : 0;
   const dim = whole('embedding_length');
   const heads = whole('attention.head_count');
   return {
     architecture,
     name: text('general.name'),
     parameters: total('parameters'),
-    activeParameters: total('parameters') - unused,
+    activeParameters: total('parameters') - unrouted - byKind.vision.parameters,
     bytes: total('bytes'),
     byKind,
     byFormat: [...formats.values()].sort((a, b) => b.bytes - a.bytes),

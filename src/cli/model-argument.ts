@@ -12,7 +12,7 @@ import { note, progressBar, type Terminal } from './terminal.ts';
 
 export const modelArgument = [
   '<model>',
-  "a GGUF file, a name that 'maverick list' shows, or hf:owner/repo[:file]",
+  "a GGUF file, a folder of Hugging Face's or Meta's, a name that 'maverick list' shows, or hf:owner/repo[:file]",
 ] as const;
 
 /** The checkpoint's path. @throws UsageError or HubError that lists near names and says how to get a model. */
@@ -38,12 +38,17 @@ async function inLibrary(name: string, terminal: Terminal): Promise<LibraryModel
   return await findModel(name, hubSettings(terminal.environment));
 }
 
+/** The folder itself where it is a model, in safetensors or in Meta's shards, else the GGUF file in it. */
 function onlyModelIn(folder: string): string {
-  const models = ggufFiles(readdirSync(folder));
+  const names = new Set(readdirSync(folder));
+  if (names.has('config.json') || names.has('params.json')) return folder;
+  const models = ggufFiles([...names]);
   if (models.length === 1) return join(folder, models[0]!.path);
-  const names = models.map(model => model.path).join(', ');
+  const found = models.map(model => model.path).join(', ');
   throw new UsageError(
-    `${folder} is a folder with ${models.length === 0 ? 'no GGUF file' : `several models (${names})`}. Name one file.`,
+    models.length === 0
+      ? `${folder} is a folder with no model: no GGUF file, no config.json with safetensors, no params.json with Meta's shards.`
+      : `${folder} is a folder with several models (${found}). Name one file.`,
   );
 }
 

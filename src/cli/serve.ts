@@ -1,7 +1,7 @@
 // maverick serve: the OpenAI-shaped API and the page, for the models of the library.
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel } from '../server/library.ts';
@@ -132,8 +132,16 @@ const aborted = (signal: AbortSignal): Promise<void> =>
 
 async function servedModel(name: string, terminal: Terminal): Promise<LibraryModel> {
   const path = await modelPath(name, terminal);
-  const id = path === name ? basename(name).replace(/\.gguf$/i, '') : name;
-  return { id, path, bytes: (await stat(path)).size };
+  const id = path === name ? basename(resolve(name)).replace(/\.gguf$/i, '') : name;
+  return { id, path, bytes: await bytesAt(path) };
+}
+
+/** Bytes of a file, or of all files of a folder. */
+async function bytesAt(path: string): Promise<number> {
+  const found = await stat(path);
+  if (!found.isDirectory()) return found.size;
+  const files = await Promise.all((await readdir(path)).map(name => stat(join(path, name))));
+  return files.reduce((sum, file) => sum + (file.isFile() ? file.size : 0), 0);
 }
 
 /** Takes the next ports where the user did not ask for one and the usual one is taken. */

@@ -1,5 +1,5 @@
 // maverick tokenize: text to token ids and back, by the vocabulary of a model or of a tokenizer file.
-import { open, readFile } from 'node:fs/promises';
+import { open, readFile, stat } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
 import { UsageError } from './failures.ts';
@@ -21,7 +21,10 @@ export const addTokenize = (program: Command, terminal: Terminal): Command =>
     .description(
       'Shows the tokens of TEXT, without a beginning-of-text token. The text of special tokens is ordinary text unless --special is given.',
     )
-    .argument('<model>', "a GGUF file, Meta's tokenizer.model, a tokenizer.json, or a name as for other commands")
+    .argument(
+      '<model>',
+      "a GGUF file or model folder, Meta's tokenizer.model, a tokenizer.json, or a name as for other commands",
+    )
     .argument('[text]', 'the text, or with --decode the ids (standard input when not given)')
     .option('--decode', 'turn ids into text; they are given as numbers with spaces or commas, or as a JSON array')
     .option('--special', 'recognise special tokens in the text; with --decode: show them')
@@ -87,12 +90,7 @@ function readIds(text: string, { vocabSize }: Tokenizer): number[] {
 
 /** A checkpoint's own tokenizer, or a tokenizer file. */
 async function tokenizerAt(path: string): Promise<Tokenizer> {
-  const start = Buffer.alloc(4);
-  {
-    await using file = await open(path);
-    await file.read(start, 0, 4, 0);
-  }
-  if (start.toString('latin1') === 'GGUF') {
+  if ((await stat(path)).isDirectory() || (await beginsWith(path, 'GGUF'))) {
     const [{ openCheckpoint }, { tokenizerFromGguf }] = await Promise.all([
       import('../checkpoint/open.ts'),
       import('../tokenizer/from-gguf.ts'),
@@ -113,6 +111,13 @@ async function tokenizerAt(path: string): Promise<Tokenizer> {
       { cause },
     );
   }
+}
+
+async function beginsWith(path: string, text: string): Promise<boolean> {
+  const start = Buffer.alloc(text.length);
+  await using file = await open(path);
+  await file.read(start, 0, start.length, 0);
+  return start.toString('latin1') === text;
 }
 
 /** A token's text in quotes, or where it is no whole text its bytes. */

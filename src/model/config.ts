@@ -118,8 +118,10 @@ function llama4(keys: Keys, shape: Shape): Pick<ModelPlan, 'config' | 'layers'> 
   if (experts > 0 && expertsPerToken !== 1)
     throw keys.error('expert_used_count', expertsPerToken, '1: Llama 4 routes every token to one expert');
   const step = experts > 0 ? keys.integer('interleave_moe_layer_step', 0, 4096) : 0;
-  const sparse = (index: number): boolean => step > 0 && (index + 1) % step === 0;
   const indices = range(shape.layers);
+  // Lists of our own, for folders whose layers follow no such rule (Hugging Face: moe_layers, no_rope_layers).
+  const sparse = keys.layers('expert_layers', shape.layers, i => step > 0 && (i + 1) % step === 0);
+  const rotated = keys.layers('rope_layers', shape.layers, i => window === 0 || (i + 1) % NOPE_STEP !== 0);
   const dense = indices.some(i => !sparse(i)) ? keys.integer('feed_forward_length', 1, 2 ** 24) : 0;
   const expertFf = indices.some(sparse) ? keys.integer('expert_feed_forward_length', 1, 2 ** 24) : 0;
   return {
@@ -130,7 +132,7 @@ function llama4(keys: Keys, shape: Shape): Pick<ModelPlan, 'config' | 'layers'> 
       attnScale: keys.number('attention.temperature_scale', Number.isFinite, 'a finite number', ATTENTION_SCALE),
     },
     layers: indices.map(index => {
-      const rope = window === 0 || (index + 1) % NOPE_STEP !== 0;
+      const rope = rotated(index);
       const moe = sparse(index);
       return { index, rope, chunk: rope ? chunk : null, qkNorm: rope && qkNorm, moe, ff: moe ? expertFf : dense };
     }),
@@ -214,6 +216,15 @@ class Keys {
     const value = this.get(key) ?? otherwise;
     if (typeof value !== 'boolean') throw this.error(key, value, 'true or false');
     return value;
+  }
+
+  /** By layer: a list where the key is there, else a rule. */
+  layers(key: string, count: number, rule: (index: number) => boolean): (index: number) => boolean {
+    const value = this.get(key);
+    if (value === undefined) return rule;
+    if (!Array.isArray(value) || value.length !== count || value.some(item => typeof item !== 'boolean'))
+      throw this.error(key, value, `true or false for each of the ${count} layers`);
+    return index => value[index] === true;
   }
 
   error(key: string, got: unknown, wanted: string): CheckpointError {

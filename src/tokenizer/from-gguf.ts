@@ -1,8 +1,9 @@
 // A tokenizer from the metadata of a GGUF file (keys `tokenizer.ggml.*`, ggml/docs/gguf.md).
 import { ByteLevelTokenizer } from './byte-level.ts';
 import { tokenBytes, writeBytes } from './byte-unicode.ts';
+import { preTokenizerFromJson } from './from-json.ts';
 import { MergeReader } from './merges.ts';
-import { preTokenizers } from './patterns.ts';
+import { type PreTokenizer, preTokenizers } from './patterns.ts';
 import { findStopTokens } from './stop-tokens.ts';
 import { TokenizerError } from './tokenizer-error.ts';
 import { ADDED, CONTROL, MAXIMUM_TOKENS, NORMAL, UNUSED, VocabularyBuilder } from './vocabulary.ts';
@@ -27,12 +28,7 @@ export function tokenizerFromGguf(metadata: Metadata): ByteLevelTokenizer {
     throw new TokenizerError(
       `tokenizer.ggml.model is ${JSON.stringify(model)}, expected "gpt2" (byte-level BPE, as Llama 3 and 4 use)${model === 'llama' ? '; SentencePiece vocabularies (Llama 1 and 2) are not supported' : ''}`,
     );
-  const pre = text(metadata, 'pre') ?? 'default';
-  const preTokenizer = preTokenizers.get(pre);
-  if (preTokenizer === undefined)
-    throw new TokenizerError(
-      `tokenizer.ggml.pre is ${JSON.stringify(pre.slice(0, 80))}, which is not known; known are ${[...preTokenizers.keys()].join(', ')}`,
-    );
+  const preTokenizer = preTokenizerFrom(metadata);
 
   const tokens = array(metadata, 'tokens');
   if (tokens === null || tokens.length === 0)
@@ -91,6 +87,14 @@ export function tokenizerFromGguf(metadata: Metadata): ByteLevelTokenizer {
   if (typeof addBos !== 'boolean')
     throw new TokenizerError(`tokenizer.ggml.add_bos_token is ${describe(addBos)}, expected true or false`);
   const named = ['eos_token_id', 'eot_token_id', 'eom_token_id'].map(key => tokenId(metadata, key, tokens.length));
+  // A list of our own, from the eos_token_id of Hugging Face's generation_config.json.
+  for (const id of array(metadata, 'eos_token_ids') ?? []) {
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= tokens.length)
+      throw new TokenizerError(
+        `tokenizer.ggml.eos_token_ids has ${describe(id)}, expected token ids, 0 … ${tokens.length - 1}`,
+      );
+    named.push(id);
+  }
   return new ByteLevelTokenizer({
     vocabulary,
     preTokenizer,
@@ -99,6 +103,18 @@ export function tokenizerFromGguf(metadata: Metadata): ByteLevelTokenizer {
     stopTokens: findStopTokens(controls, named),
     specialTokens,
   });
+}
+
+/** By its name in `tokenizer.ggml.pre`, or by the description that a Hugging Face folder gave of one without a name. */
+function preTokenizerFrom(metadata: Metadata): PreTokenizer {
+  const description = metadata.get('tokenizer.huggingface.pre_tokenizer');
+  if (typeof description === 'string') return preTokenizerFromJson(description);
+  const pre = text(metadata, 'pre') ?? 'default';
+  const known = preTokenizers.get(pre);
+  if (known !== undefined) return known;
+  throw new TokenizerError(
+    `tokenizer.ggml.pre is ${JSON.stringify(pre.slice(0, 80))}, which is not known; known are ${[...preTokenizers.keys()].join(', ')}`,
+  );
 }
 
 /** What the metadata says about conversations: the template, and the texts of the tokens templates call by name. */

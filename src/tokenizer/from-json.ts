@@ -129,6 +129,14 @@ const known = new Map<string, PreTokenizer>([
   [`\\p{N} then ${asWritten(patterns.gpt2)}`, preTokenizers.get('smollm')!],
 ]);
 
+/** The pre-tokenizer that the `pre_tokenizer` of a tokenizer.json describes. @throws TokenizerError for one that is not supported */
+export function preTokenizerFromJson(json: string): PreTokenizer {
+  const fail: Fail = message => {
+    throw new TokenizerError(`tokenizer.huggingface.pre_tokenizer: ${message}`);
+  };
+  return preTokenizerOf(parse(json, fail), false, fail);
+}
+
 function preTokenizerOf(value: unknown, isLlama4: boolean, fail: Fail): PreTokenizer {
   const steps: string[] = [];
   let byteLevel = false;

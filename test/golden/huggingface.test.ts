@@ -1,0 +1,33 @@
+// Hugging Face folders, read as they are, give the log-probabilities that transformers' own models give (fixtures/huggingface.py).
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import type { Backend } from '../../src/backends/backend.ts';
+import { createReferenceBackend } from '../../src/backends/reference/reference.ts';
+import { createWasmBackend } from '../../src/backends/wasm/wasm.ts';
+import { compare, load } from './harness.ts';
+
+const at = (name: string): string => fileURLToPath(new URL(`../fixtures/huggingface/${name}`, import.meta.url));
+const tokens: number[] = JSON.parse(readFileSync(at('tokens.json'), 'utf8'));
+const expected = (name: string): Float32Array => {
+  const bytes = readFileSync(at(`${name}.logprobs.f32`));
+  return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+};
+
+const backends: Record<string, () => Backend | Promise<Backend>> = {
+  reference: createReferenceBackend,
+  wasm: () => createWasmBackend({ threads: 2 }),
+};
+
+describe.each(Object.keys(backends))('transformers, on %s', backend => {
+  test.each(['maverick', 'scout', 'guard', 'odd', 'llama'])('%s', async name => {
+    await using runner = await load(at(name), await backends[backend]!());
+    const got = await runner.step({ sequence: 0, tokens });
+    const { maxDifference, meanKl, top1 } = compare(got, expected(name), runner.config.vocab);
+    // transformers computed in float32 with the same BF16 weights. The bar is 2e-3; on wasm keys and values are kept in F16.
+    if (backend === 'reference') expect(maxDifference).toBeLessThanOrEqual(2e-5);
+    expect(maxDifference).toBeLessThanOrEqual(5e-3);
+    expect(meanKl).toBeLessThanOrEqual(1e-6);
+    expect(top1).toBe(1);
+  });
+});
