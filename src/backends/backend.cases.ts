@@ -3,11 +3,12 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { attentionCases } from './attention.cases.ts';
 import type { Backend } from './backend.ts';
 import type { BackendCase, Precision } from './comparison.cases.ts';
+import { logitCases } from './logits.cases.ts';
 import { matmulCases } from './matmul.cases.ts';
 import { rowCases } from './rows.cases.ts';
 
 /** All cases. Expected numbers are plain formulas in doubles within the cases; formats mean what reference/dequantize.ts says. */
-export const backendCases: readonly BackendCase[] = [...matmulCases, ...rowCases, ...attentionCases];
+export const backendCases: readonly BackendCase[] = [...matmulCases, ...rowCases, ...attentionCases, ...logitCases];
 
 export interface BackendCaseOptions {
   /** Default: float32 throughout. */

@@ -133,6 +133,8 @@ export interface Backend extends AsyncDisposable {
   attention(q: Tensor, cache: KVCache, layer: number, batch: Batch): Tensor;
   /** The k largest of each row, first index first on ties. Ids are I32 [T, k], values F32 [T, k]. */
   topK(x: Tensor, k: number): { ids: Tensor; values: Tensor };
+  /** Of each row of [T, n] the largest number and Σ exp(x − largest), of which its softmax is made: [T, 2]. NaN in a row makes the sum NaN. */
+  softmaxSums(x: Tensor): Tensor;
   /** Row t uses experts[slots[t]] of [n, out, in]; slot −1 gives zeros. `slots` is I32 [T, 1]. */
   expertMatmul(x: Tensor, experts: Tensor, slots: Tensor): Tensor;
   /** silu(gate) ⊙ up. */

@@ -116,7 +116,7 @@ describe('errors', () => {
 
   test('of a request arrive as they were', async () => {
     await using engine = await openEngine(models.poisoned, { backend: 'reference' });
-    await expect(collect(engine, [POISON])).rejects.toThrow(/the logit of token \d+ is NaN/);
+    await expect(collect(engine, [POISON])).rejects.toThrow(/a logit is NaN/);
     await expect(collect(engine, [POISON])).rejects.toThrow(RangeError);
     await expect(collect(engine, [])).rejects.toThrow(/^prompt: got 0 tokens/);
     await expect(engine.score([1, 300])).rejects.toThrow(/^tokens\[1\]: got 300/);

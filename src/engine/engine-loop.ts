@@ -1,11 +1,12 @@
 // The loop of an engine: who waits, who runs, and one forward pass after the other, until there is nothing to do.
-import type { Backend, Batch, KVCache, Tensor } from '../backends/backend.ts';
+import type { Backend, KVCache } from '../backends/backend.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
-import { hiddenStates, type Llama4, logitsOf } from '../model/llama4.ts';
+import type { Llama4 } from '../model/llama4.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed } from './errors.ts';
 import { createPace } from './pace.ts';
+import { computePass, type Row, type Wanted } from './pass.ts';
 import { nextOf, plan, type Work } from './scheduler.ts';
 import { createSequences, type Place, type Sequences } from './sequences.ts';
 import type { Task } from './tasks.ts';
@@ -227,7 +228,7 @@ export class EngineLoop {
         key: task.key,
         remaining: task.tokens.length - done,
         drafts: drafts[i]!.length,
-        logitRows: count => (task.wants === 'logits' ? task.rowsBetween(done, done + count) : 0),
+        logitRows: count => (task.wants === 'states' ? 0 : task.rowsBetween(done, done + count)),
         waited,
       };
     });
@@ -238,7 +239,7 @@ export class EngineLoop {
     const tokens: number[] = [];
     const positions: number[] = [];
     const sequences: number[] = [];
-    const wanted = { logits: [] as number[], states: [] as number[] };
+    const wanted: Record<Wanted, number[]> = { best: [], logits: [], states: [] };
     const parts = pieces.map(({ index, count }) => {
       const running = ready[index]!;
       const { task, place } = running;
@@ -258,15 +259,14 @@ export class EngineLoop {
     });
 
     const start = performance.now();
-    let results: { readonly logits: Float32Array; readonly states: Float32Array };
+    let result: (use: Wanted, nth: number) => Row;
     try {
-      const batch = {
+      result = await computePass(this.#backend, this.#model, this.#cache, {
         tokens: Int32Array.from(tokens),
         positions: Int32Array.from(positions),
         sequences: Int32Array.from(sequences),
-        logitRows: Int32Array.from([...wanted.logits, ...wanted.states]),
-      };
-      results = await this.#compute(batch, wanted.states.length);
+        rows: wanted,
+      });
     } catch (error) {
       const failed = parts.map(({ running }) => running);
       // It may have been memory: what is kept gives way, and even one alone is tried again then.
@@ -279,22 +279,19 @@ export class EngineLoop {
     const ms = performance.now() - start;
     this.#pace.measured(tokens.length, ms);
 
-    const { vocab, dim } = this.#model.config;
-    const width = { logits: vocab, states: dim };
-    const row = { logits: 0, states: 0 };
+    const taken: Record<Wanted, number> = { best: 0, logits: 0, states: 0 };
     const count = { prefilled: 0, decoded: 0 };
     for (const { running, computed, rows, drafted, decoding } of parts) {
       const { task, place } = running;
       const from = place.tokens.length;
       let given = 0;
       for (const position of rows) {
-        const { wants } = task;
-        const at = row[wants]++ * width[wants];
+        const nth = taken[task.wants]++;
         // Behind a guess that did not come true nothing is true.
         if (task.ended || task.tokens[position] !== computed[position - from]) continue;
         given++;
         try {
-          task.row(position, results[wants].subarray(at, at + width[wants]));
+          task.row(position, result(task.wants, nth));
         } catch (error) {
           task.fail(error);
         }
@@ -310,33 +307,6 @@ export class EngineLoop {
     }
     this.#account(count.prefilled, count.decoded, ms);
     return true;
-  }
-
-  /** @param states so many of the last `logitRows` want their states instead of logits */
-  #compute(batch: Batch, states = 0): Promise<{ readonly logits: Float32Array; readonly states: Float32Array }> {
-    const k = this.#backend;
-    return k.step(async () => {
-      const all = await hiddenStates(k, this.#model, batch, this.#cache);
-      const read = async (from: number, to: number, of: (rows: Tensor) => Tensor): Promise<Float32Array> => {
-        if (from === to) return new Float32Array();
-        const whole = from === 0 && to === batch.logitRows.length;
-        return k.read(
-          of(
-            whole
-              ? all
-              : k.gatherRows(
-                  all,
-                  Int32Array.from({ length: to - from }, (_, i) => from + i),
-                ),
-          ),
-        );
-      };
-      const logits = batch.logitRows.length - states;
-      return {
-        logits: await read(0, logits, rows => logitsOf(k, this.#model, rows)),
-        states: await read(logits, logits + states, rows => rows),
-      };
-    });
   }
 
   /** A pass failed half way: its sequences go back to where they were before it, and are computed one by one. */
@@ -363,7 +333,12 @@ export class EngineLoop {
     if (!(error instanceof CheckpointError)) {
       const zero = Int32Array.of(0);
       const sequences = Int32Array.of(place.sequence);
-      await this.#compute({ tokens: zero, positions: zero, sequences, logitRows: zero });
+      await computePass(this.#backend, this.#model, this.#cache, {
+        tokens: zero,
+        positions: zero,
+        sequences,
+        rows: { best: [0], logits: [], states: [] },
+      });
     }
     this.#sequences.discard(place);
   }

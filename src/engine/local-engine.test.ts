@@ -292,7 +292,7 @@ describe('ends and failures', () => {
     await using engine = await openLocalEngine(models.poisoned, { backend, threads: 2 });
     const healthy = collect(engine, tokensOf(1, 12), { maxTokens: 10 });
     const sick = collect(engine, [...tokensOf(2, 5), POISON], { maxTokens: 10 });
-    await expect(sick).rejects.toThrow(/no usable distribution: the logit of token \d+ is NaN/);
+    await expect(sick).rejects.toThrow(/no usable distribution: a logit is NaN/);
     await expect(engine.score([...tokensOf(2, 5), POISON, 8])).rejects.toThrow(/is NaN/);
     await using alone = await open({ backend, threads: 2 });
     expect((await healthy).tokens).toEqual((await collect(alone, tokensOf(1, 12), { maxTokens: 10 })).tokens);

@@ -15,6 +15,7 @@ import { logSoftmax } from './log-softmax.ts';
 import { availableMemory } from './machine-memory.ts';
 import { fullCacheBytes, planMemory } from './memory-plan.ts';
 import { checkEngineOptions, checkGenerate, checkRows, checkTokens, contextOf } from './options.ts';
+import type { Row, Wanted } from './pass.ts';
 import { createScratch } from './sampler.ts';
 import { GenerationTask, logprobOf, RowsTask } from './tasks.ts';
 import type {
@@ -206,9 +207,9 @@ class LocalEngine implements Engine {
     const channel = createChannel<{ readonly row: number; readonly logprobs: Float32Array }, void>();
     const task = new RowsTask(tokens, wanted, options, {
       ready: () => channel.size < this.#loop.logitRows,
-      row(row, logits) {
-        const logprobs = logits.slice();
-        logSoftmax(logprobs);
+      row(row, { numbers, summary }) {
+        const logprobs = numbers.slice();
+        logSoftmax(logprobs, summary);
         channel.push({ row, logprobs });
       },
       end: () => channel.end(),
@@ -235,8 +236,8 @@ class LocalEngine implements Engine {
     const scores = new Float32Array(tokens.length - 1);
     if (scores.length === 0) return scores;
     const rows = Array.from(scores, (_, i) => i);
-    await this.#rows(tokens, rows, options, signal, 'logits', (row, logits) => {
-      scores[row] = logprobOf(logits, tokens[row + 1]!);
+    await this.#rows(tokens, rows, options, signal, 'logits', (position, row) => {
+      scores[position] = logprobOf(row, tokens[position + 1]!);
     });
     return scores;
   }
@@ -245,7 +246,7 @@ class LocalEngine implements Engine {
     checkTokens('tokens', tokens, 1, this.#bounds);
     const sum = new Float64Array(this.info.config.dim);
     const rows = tokens.map((_, i) => i);
-    await this.#rows(tokens, rows, options, signal, 'states', (_, state) => {
+    await this.#rows(tokens, rows, options, signal, 'states', (_, { numbers: state }) => {
       for (let i = 0; i < sum.length; i++) sum[i]! += state[i]!;
     });
     return Float32Array.from(sum, total => total / tokens.length);
@@ -257,8 +258,8 @@ class LocalEngine implements Engine {
     rows: readonly number[],
     options: RowsOptions,
     signal: AbortSignal | undefined,
-    wants: 'logits' | 'states',
-    row: (position: number, numbers: Float32Array) => void,
+    wants: Wanted,
+    row: (position: number, row: Row) => void,
   ): Promise<void> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();

@@ -20,17 +20,30 @@ export function summarize(logits: Float32Array): LogitSummary {
     if (x > max) {
       max = x;
       argmax = i;
-    } else if (Number.isNaN(x)) throw unusable(i, x);
+    } else if (Number.isNaN(x)) throw unusable(`the logit of token ${i} is NaN`);
   }
-  if (max === Infinity) throw unusable(argmax, max);
-  if (argmax < 0) throw unusable(0, -Infinity);
+  if (max === Infinity) throw unusable(`the logit of token ${argmax} is Infinity`);
+  if (argmax < 0) throw unusable('all logits are -Infinity');
   let sum = 0;
   for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
   return { max, argmax, logSum: max + Math.log(sum) };
 }
 
-function unusable(token: number, logit: number): RangeError {
-  const what = logit === -Infinity ? 'all logits are -Infinity' : `the logit of token ${token} is ${logit}`;
+/**
+ * The same of what a backend found in a row: the first index of the largest logit, that logit, and Σ exp(logit − largest).
+ * @param logits the row where it is at hand, for the error's words
+ * @throws RangeError when they are no distribution
+ */
+export function summaryOf(
+  { argmax, max, sum }: { readonly argmax: number; readonly max: number; readonly sum: number },
+  logits: Float32Array,
+): LogitSummary {
+  if (sum > 0 && sum < Infinity) return { max, argmax, logSum: max + Math.log(sum) };
+  if (logits.length > 0) return summarize(logits);
+  throw unusable('a logit is NaN or Infinity, or all are -Infinity');
+}
+
+function unusable(what: string): RangeError {
   return new RangeError(
     `The model computed no usable distribution: ${what}, wanted finite numbers. ` +
       "Its weights are damaged or the backend is broken; try backend 'reference', or get the file again.",
@@ -38,8 +51,7 @@ function unusable(token: number, logit: number): RangeError {
 }
 
 /** Replaces logits by log-probabilities. */
-export function logSoftmax(logits: Float32Array): void {
-  const { logSum } = summarize(logits);
+export function logSoftmax(logits: Float32Array, { logSum } = summarize(logits)): void {
   for (let i = 0; i < logits.length; i++) logits[i]! -= logSum;
 }
 

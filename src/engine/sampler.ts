@@ -1,6 +1,6 @@
 // Chooses a token from logits: penalties, temperature, top-k, top-p, min-p. One pass groups the vocabulary into bins of like
 // probability, and only the bin in which a cut falls is sorted: 202,048 logits are never sorted whole.
-import { summarize } from './log-softmax.ts';
+import { type LogitSummary, summarize } from './log-softmax.ts';
 import { type Random, seededRandom } from './random.ts';
 import { maskedLogits, type TokenConstraint } from './token-constraint.ts';
 import type { SamplingOptions } from './types.ts';
@@ -11,9 +11,16 @@ export interface Sampler {
    * @param logits one row; put back as it was on return
    * @param history prompt and answer so far
    * @returns the token and the row's log-sum, under the model itself
+   * @param summary the row's; default: made from it
    * @throws RangeError when the logits hold NaN or +∞
    */
-  sample(logits: Float32Array, history: readonly number[]): { readonly token: number; readonly logSum: number };
+  sample(
+    logits: Float32Array,
+    history: readonly number[],
+    summary?: LogitSummary,
+  ): { readonly token: number; readonly logSum: number };
+  /** True when the row's summary is all that it looks at. */
+  readonly takesBest: boolean;
   /** True when the constraint lets nothing follow. */
   readonly ended: boolean;
 }
@@ -33,19 +40,20 @@ export function createSampler(
   const { temperature = 0, repetitionWindow = 64 } = options;
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 53));
   const penalize = penaltiesOf(options);
-  const choose = (logits: Float32Array, history: readonly number[], argmax: number | null): number => {
+  const choose = (logits: Float32Array, history: readonly number[], largest: number | null): number => {
     const undo = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
+    const argmax = undo || largest === null ? argmaxOf(logits) : largest;
     try {
-      if (temperature > 0) return draw(logits, options, temperature, random, scratch);
-      return undo || argmax === null ? argmaxOf(logits) : argmax;
+      return temperature > 0 ? draw(logits, logits[argmax]!, options, temperature, random, scratch) : argmax;
     } finally {
       undo?.();
     }
   };
   let place = constraint;
   return {
-    sample(logits, history) {
-      const { argmax, logSum } = summarize(logits);
+    takesBest: temperature === 0 && !penalize && !constraint,
+    sample(logits, history, summary = summarize(logits)) {
+      const { argmax, logSum } = summary;
       if (!place) return { token: choose(logits, history, argmax), logSum };
       const token = choose(maskedLogits(logits, place.allowed, scratch.masked(logits.length)), history, null);
       place = place.after(token);
@@ -116,18 +124,22 @@ function argmaxOf(logits: Float32Array): number {
 
 function draw(
   logits: Float32Array,
+  max: number,
   options: SamplingOptions,
   temperature: number,
   random: Random,
   scratch: Scratch,
 ): number {
   const { weights } = scratch;
-  const max = logits[argmaxOf(logits)]!;
-  for (let i = 0; i < logits.length; i++) weights[i] = Math.exp((logits[i]! - max) / temperature);
+  let mass = 0;
+  for (let i = 0; i < logits.length; i++) {
+    const weight = Math.exp((logits[i]! - max) / temperature);
+    weights[i] = weight;
+    mass += weight;
+  }
   const kept = keptTokens(logits, max, temperature, options, scratch);
   const length = kept ? kept.length : logits.length;
-  let mass = 0;
-  for (let i = 0; i < length; i++) mass += weights[kept ? kept[i]! : i]!;
+  if (kept) mass = kept.reduce((sum, token) => sum + weights[token]!, 0);
   let left = random() * mass;
   let last = 0;
   for (let i = 0; i < length; i++) {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { type Channel, createChannel } from './channel.ts';
 import { mostLikely, summarize } from './log-softmax.ts';
 import { draftedAtMost } from './options.ts';
+import type { Row, Wanted } from './pass.ts';
 import { PromptLookup } from './prompt-lookup.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
 import type { TokenConstraint } from './token-constraint.ts';
@@ -10,8 +11,8 @@ import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEv
 
 /** A sequence of tokens to compute, as the engine's loop sees it. */
 export interface Task {
-  /** What a row is: logits, [vocab], or the hidden states that they are made of, [dim]. */
-  readonly wants: 'logits' | 'states';
+  /** What its rows are wanted for. */
+  readonly wants: Wanted;
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
   /** Under which its tokens are looked for in the cache, and kept. */
@@ -34,8 +35,8 @@ export interface Task {
   admitted(cachedTokens: number): void;
   /** A pass that computes tokens of it begins, with so many guessed ones behind them. */
   begun(drafted: number): void;
-  /** A wanted position's row; the array is the task's to change. */
-  row(position: number, numbers: Float32Array): void;
+  /** A wanted position's row. */
+  row(position: number, row: Row): void;
   fail(error: unknown): void;
 }
 
@@ -45,7 +46,7 @@ const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
 
 /** Tokens, one by one, until something ends them. */
 export class GenerationTask implements Task {
-  readonly wants = 'logits';
+  readonly wants: Wanted;
   readonly tokens: number[];
   readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
   ended = false;
@@ -88,6 +89,7 @@ export class GenerationTask implements Task {
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
     this.#sampler = createSampler(options, scratch, constraint);
+    this.wants = this.#sampler.takesBest && !options.topLogprobs ? 'best' : 'logits';
     const most = draftedAtMost(options);
     this.#lookup = most > 0 ? new PromptLookup(most) : null;
   }
@@ -126,9 +128,9 @@ export class GenerationTask implements Task {
     this.#rows = 0;
   }
 
-  row(_position: number, logits: Float32Array): void {
+  row(_position: number, { numbers: logits, summary }: Row): void {
     if (this.#rows++ > 0) this.#accepted++;
-    const { token, logSum } = this.#sampler.sample(logits, this.tokens);
+    const { token, logSum } = this.#sampler.sample(logits, this.tokens, summary);
     this.#lastAt = performance.now();
     this.#firstAt ??= this.#lastAt;
     if (this.#stopTokens.has(token)) {
@@ -139,7 +141,7 @@ export class GenerationTask implements Task {
     this.#generated++;
     this.channel.push({
       token,
-      logprob: logits[token]! - logSum,
+      logprob: (logits[token] ?? summary!.max) - logSum,
       topLogprobs: mostLikely(logits, logSum, this.#options.topLogprobs ?? 0),
     });
     if (this.#sampler.ended) this.end('stop');
@@ -174,7 +176,7 @@ export class GenerationTask implements Task {
 
 /** Rows of given positions of given tokens, handed to a sink. */
 export class RowsTask implements Task {
-  readonly wants: Task['wants'];
+  readonly wants: Wanted;
   readonly tokens: readonly number[];
   readonly salt: string;
   readonly key: string;
@@ -188,7 +190,7 @@ export class RowsTask implements Task {
     rows: readonly number[],
     options: RowsOptions,
     sink: RowSink,
-    wants: Task['wants'] = 'logits',
+    wants: Wanted = 'logits',
   ) {
     this.wants = wants;
     this.salt = saltKey(options);
@@ -222,8 +224,8 @@ export class RowsTask implements Task {
 
   begun(): void {}
 
-  row(position: number, numbers: Float32Array): void {
-    this.#sink.row(position, numbers);
+  row(position: number, row: Row): void {
+    this.#sink.row(position, row);
     if (position === this.#rows[this.#rows.length - 1]) {
       this.ended = true;
       this.#sink.end();
@@ -250,10 +252,11 @@ export class RowsTask implements Task {
 /** Where a task's rows go. */
 export interface RowSink {
   ready(): boolean;
-  row(position: number, numbers: Float32Array): void;
+  row(position: number, row: Row): void;
   end(): void;
   fail(error: unknown): void;
 }
 
 /** ln p(the next token) under a row of logits. */
-export const logprobOf = (logits: Float32Array, token: number): number => logits[token]! - summarize(logits).logSum;
+export const logprobOf = ({ numbers: logits, summary = summarize(logits) }: Row, token: number): number =>
+  logits[token]! - summary.logSum;

@@ -277,6 +277,19 @@ class CompiledBackend implements Backend {
     return { ids, values };
   }
 
+  softmaxSums(x: Tensor): Tensor {
+    const input = this.own(x);
+    const y = this.device.activation(input.storage.bank, 'F32', [...x.shape.slice(0, -1), 2], input.rows * 2);
+    this.device.enqueue(input.storage.bank, {
+      kind: commands.SoftmaxSums,
+      arguments: [input.storage.start, input.rows, input.rowLength, y.storage.start],
+      reads: [input.storage],
+      writes: [y.storage],
+      single: input.size <= alone.plain,
+    });
+    return y;
+  }
+
   swiglu(gate: Tensor, up: Tensor): Tensor {
     const { size, places } = this.samePlace(gate, up);
     const [g, u] = places;

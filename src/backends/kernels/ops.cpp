@@ -52,6 +52,14 @@ double sum_of_squares(const float* x, int n) {
   return sum;
 }
 
+/// The vector at i of n numbers; behind the last one there is what neither a maximum nor a sum of exponentials notices.
+INLINE f32v load_or_nothing(const float* x, int i, int n) {
+  if (i + LANES <= n) return load<f32v>(x + i);
+  float some[LANES];
+  for (int j = 0; j < LANES; j++) some[j] = i + j < n ? x[i + j] : -__builtin_inff();
+  return load<f32v>(some);
+}
+
 float rank(float x) { return x == x ? x : -__builtin_inff(); }
 
 /// Whether a lane is larger than `limit`.
@@ -112,6 +120,26 @@ void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team
       id[at] = i;
       if (kept < k) kept++;
     }
+  });
+}
+
+void softmax_sums(const float* x, int rows, int n, float* y, Team team) {
+  for_rows(rows, n, team, [=](int row) {
+    const float* in = x + (int64_t)row * n;
+    f32v largest = splat(-__builtin_inff());
+    for (int i = 0; i < n; i += LANES) largest = raise_to(largest, load_or_nothing(in, i, n));
+    const float max = largest_lane(largest);
+    // Lanes add up few numbers each, and doubles the rest: float32 loses a vocabulary of 202,048.
+    constexpr int at_once = 64 * LANES;
+    double sum = 0;
+    for (int from = 0; from < n; from += at_once) {
+      const int to = from + at_once < n ? from + at_once : n;
+      f32v part = splat(0.0f);
+      for (int i = from; i < to; i += LANES) part = part + exp(load_or_nothing(in, i, n) - splat(max));
+      sum += (double)add_lanes(part);
+    }
+    y[2 * (int64_t)row] = max;
+    y[2 * (int64_t)row + 1] = (float)sum;
   });
 }
 

@@ -11,6 +11,9 @@ void rope(const float* x, const float* table, int tokens, int heads, int head_di
 /// The k largest of each row of x[rows, n], the first index first on ties; NaN counts as least. 1 ≤ k ≤ n.
 void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team team);
 
+/// y[rows, 2]: of each row of x[rows, n] the largest number and Σ exp(x − largest); NaN among them makes the sum NaN.
+void softmax_sums(const float* x, int rows, int n, float* y, Team team);
+
 /// y = silu(gate) ⊙ up, `count` elements.
 void swiglu(const float* gate, const float* up, int64_t count, float* y, Team team);
 

@@ -138,6 +138,11 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       int* ids = a.at<int>();
       return top_k(x, rows, n, k, ids, a.at<float>(), team);
     }
+    case Kind::SoftmaxSums: {
+      const float* x = a.at<float>();
+      const int rows = a.integer(), n = a.integer();
+      return softmax_sums(x, rows, n, a.at<float>(), team);
+    }
     case Kind::Swiglu: {
       const float* gate = a.at<float>();
       const float* up = a.at<float>();

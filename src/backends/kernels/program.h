@@ -20,6 +20,7 @@ enum class Kind : uint32_t {
   Attention = 14,
   AttentionMerge = 15,
   Pack = 16,
+  SoftmaxSums = 17,
 };
 
 /// The command waits until all earlier ones are done, because it touches what they touched.

@@ -281,6 +281,19 @@ class ReferenceBackend implements Backend {
     return { ids: this.make(ids, shape), values: this.make(values, shape) };
   }
 
+  softmaxSums(x: Tensor): Tensor {
+    const input = this.floats(x);
+    const n = x.shape.at(-1)!;
+    const out = new Float32Array(rowCount(x) * 2);
+    for (let t = 0; 2 * t < out.length; t++) {
+      const row = input.subarray(t * n, (t + 1) * n);
+      const max = row.reduce((a, b) => (b > a ? b : a), -Infinity);
+      out[2 * t] = max;
+      out[2 * t + 1] = row.reduce((sum, value) => sum + Math.exp(value - max), 0);
+    }
+    return this.make(out, [...x.shape.slice(0, -1), 2]);
+  }
+
   swiglu(gate: Tensor, up: Tensor): Tensor {
     const g = this.floats(gate);
     const u = this.sameSize(up, gate);
