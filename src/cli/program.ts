@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
+import { addCalibrate } from './calibrate.ts';
 import { addChat } from './chat.ts';
 import { addCompare } from './compare.ts';
 import { exitCodes, explain } from './failures.ts';
@@ -50,6 +51,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     addLogprobs,
     addPerplexity,
     addCompare,
+    addCalibrate,
     addBench,
   ];
   for (const add of verbs) {

@@ -78,9 +78,8 @@ describe.each([
     await run(
       sizes,
       {
-        input(weights, x, experts) {
+        input(weights, x, columns, experts) {
           for (const weight of weights) {
-            const columns = plain.inputs.get(weight)![0]!.row.length;
             const list = inputs.get(weight) ?? [];
             inputs.set(weight, list);
             for (let at = 0; at < x.length; at += columns) {

@@ -9,11 +9,11 @@ export interface Observer {
   /** The residual stream after a layer, [T, dim]. */
   output?(layer: number, h: Float32Array): void;
   /**
-   * What weights are multiplied with, [T, columns].
+   * What weights are multiplied with: x is [T, columns].
    * @param weights their names in a GGUF file: those that share this input
    * @param experts of routed experts: which expert each row goes to, −1 where that expert is not in this wave; null elsewhere
    */
-  input?(weights: readonly string[], x: Float32Array, experts: Int32Array | null): void;
+  input?(weights: readonly string[], x: Float32Array, columns: number, experts: Int32Array | null): void;
 }
 
 /** Whose input the products of a wave of experts bring, in their order in the graph. */
@@ -66,7 +66,7 @@ export function observed(backend: Backend, model: Llama4, observer: Observer): B
     }
     const weights = [weight];
     inputs.set(x, weights);
-    wanted.push(async () => observer.input?.(weights, await backend.read(x), null));
+    wanted.push(async () => observer.input?.(weights, await backend.read(x), x.shape.at(-1)!, null));
   };
   const tellExperts = (weights: readonly string[], x: Tensor, ids: Tensor, slots: Tensor): void => {
     wanted.push(async () => {
@@ -75,6 +75,7 @@ export function observed(backend: Backend, model: Llama4, observer: Observer): B
       observer.input?.(
         weights,
         await backend.read(x),
+        x.shape.at(-1)!,
         experts.map((expert, row) => (places[row]! < 0 ? -1 : expert)),
       );
     });
