@@ -6,7 +6,7 @@ import type { ModelPlan } from './config.ts';
 import type { ExpertStream, StreamedLayer } from './expert-stream.ts';
 import { residentExperts } from './experts.ts';
 import type { Linear } from './linear.ts';
-import type { Layer, Llama4, Mlp } from './llama4.ts';
+import type { ExpertStore, Layer, Llama4, Mlp } from './llama4.ts';
 
 interface BoundMlp {
   readonly gate: TensorInfo;
@@ -170,55 +170,45 @@ export async function loadWeights(bound: BoundModel, backend: Backend, options: 
     backend.upload(tensor.dtype, tensor.shape, async (into, offset) => {
       options.signal?.throwIfAborted();
       await checkpoint.read(tensor, offset, into);
+      options.signal?.throwIfAborted(); // or what was asked for at once would all be read
       loaded += into.byteLength;
       options.onProgress?.(loaded, total);
     });
   const linear = async (tensor: TensorInfo): Promise<Linear> => ({ weight: await upload(tensor), lora: null });
-  const mlp = async (tensors: BoundMlp): Promise<Mlp> => ({
-    gate: await linear(tensors.gate),
-    up: await linear(tensors.up),
-    down: await linear(tensors.down),
-  });
+  const mlp = async (tensors: BoundMlp): Promise<Mlp> => {
+    const [gate, up, down] = await Promise.all([linear(tensors.gate), linear(tensors.up), linear(tensors.down)]);
+    return { gate, up, down };
+  };
+  const experts = async ({ gate, up, down }: BoundMlp): Promise<ExpertStore> =>
+    stream?.storeOf(streamed++) ?? residentExperts(...(await Promise.all([upload(gate), upload(up), upload(down)])));
 
   const rope = await uploadFloats(backend, await frequencies(bound));
   if (bound.ropeFactors) loaded += bound.ropeFactors.byteLength;
-  const tokEmbeddings = await upload(bound.tokEmbeddings);
-  const layers: Layer[] = [];
-  for (const [index, tensors] of bound.layers.entries()) {
+  const layer = async (tensors: BoundLayer, index: number): Promise<Layer> => {
     const { rope: rotated, chunk, qkNorm } = plan.layers[index]!;
-    layers.push({
-      index,
-      attentionNorm: await upload(tensors.attentionNorm),
-      wq: await linear(tensors.wq),
-      wk: await linear(tensors.wk),
-      wv: await linear(tensors.wv),
-      wo: await linear(tensors.wo),
-      qkNorm,
-      rope: rotated ? rope : null,
-      chunk,
-      ffnNorm: await upload(tensors.ffnNorm),
-      mlp: await mlp(tensors.mlp),
-      moe: tensors.moe && {
-        router: await linear(tensors.moe.router),
-        experts:
-          stream?.storeOf(streamed++) ??
-          residentExperts(
-            await upload(tensors.moe.experts.gate),
-            await upload(tensors.moe.experts.up),
-            await upload(tensors.moe.experts.down),
-          ),
-      },
-    });
-  }
-  const norm = await upload(bound.norm);
-  const tied = bound.output === bound.tokEmbeddings;
-  return {
-    config: plan.config,
-    tokEmbeddings,
-    layers,
-    norm,
-    output: tied ? { weight: tokEmbeddings, lora: null } : await linear(bound.output),
+    const [attentionNorm, wq, wk, wv, wo, ffnNorm, dense, router, routed] = await Promise.all([
+      upload(tensors.attentionNorm),
+      linear(tensors.wq),
+      linear(tensors.wk),
+      linear(tensors.wv),
+      linear(tensors.wo),
+      upload(tensors.ffnNorm),
+      mlp(tensors.mlp),
+      tensors.moe && linear(tensors.moe.router),
+      tensors.moe && experts(tensors.moe.experts),
+    ]);
+    const moe = router && routed && { router, experts: routed };
+    const frequencies = rotated ? rope : null;
+    return { index, attentionNorm, wq, wk, wv, wo, qkNorm, rope: frequencies, chunk, ffnNorm, mlp: dense, moe };
   };
+  // All are asked for at once: a backend reads them in this order, and several pieces at a time.
+  const [tokEmbeddings, layers, norm, output] = await Promise.all([
+    upload(bound.tokEmbeddings),
+    Promise.all(bound.layers.map(layer)),
+    upload(bound.norm),
+    bound.output === bound.tokEmbeddings ? null : linear(bound.output),
+  ]);
+  return { config: plan.config, tokEmbeddings, layers, norm, output: output ?? { weight: tokEmbeddings, lora: null } };
 }
 
 /**

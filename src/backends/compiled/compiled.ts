@@ -6,7 +6,8 @@ import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
 import { commands, control } from './commands.ts';
 import { Device, inputAt } from './device.ts';
-import { type Layout, layoutOf, piecesOf } from './layout.ts';
+import { Filling } from './filling.ts';
+import { layoutOf } from './layout.ts';
 import type { Machine } from './machine.ts';
 import { angleTable } from './rope.ts';
 import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tensor.ts';
@@ -27,10 +28,12 @@ class CompiledBackend implements Backend {
   readonly variant?: string;
   private readonly device: Device;
   private readonly caches = new Set<PagedCache>();
+  private readonly filling: Filling;
   private lastCounters: Counters = { weightBytes: 0, multiplyAdds: 0 };
 
   constructor(device: Device) {
     this.device = device;
+    this.filling = new Filling(device);
     this.name = device.machine.name;
     this.variant = device.machine.variant;
   }
@@ -61,7 +64,7 @@ class CompiledBackend implements Backend {
     const storage = device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
     const tensor = new PlacedTensor(dtype, [...shape], storage);
     try {
-      await device.during(this.fill(tensor, layout, 0, layout.matrices, fill));
+      await device.during(this.filling.fill(tensor, layout, 0, layout.matrices, fill));
     } catch (error) {
       storage.bank.freeWeight(storage.start, bytes);
       throw error;
@@ -97,7 +100,7 @@ class CompiledBackend implements Backend {
     const slot =
       shape.length === 2 ? { ...layout, matrices: shape[0]!, rows: 1, matrixBytes: layout.rowBytes } : layout;
     const each = slot.matrices / shape[0]!;
-    await this.device.during(this.fill(this.own(x), slot, index * each, each, fill));
+    await this.device.during(this.filling.fill(this.own(x), slot, index * each, each, fill));
   }
 
   async read(x: Tensor): Promise<Float32Array> {
@@ -384,52 +387,6 @@ class CompiledBackend implements Backend {
     void this.counters; // keeps their last values
     for (const cache of [...this.caches]) cache[Symbol.dispose]();
     await this.device.dispose();
-  }
-
-  /** Fills `count` matrices of a tensor from the one at index `first` on. The next piece is read while the last one is packed. */
-  private async fill(
-    { dtype, storage }: PlacedTensor,
-    layout: Layout,
-    first: number,
-    count: number,
-    fill: Fill,
-  ): Promise<void> {
-    const { device } = this;
-    const { bank } = storage;
-    const start = storage.start + first * layout.matrixBytes;
-    const pieces = [...piecesOf(layout, count)];
-    const ask = (index: number): Promise<void> | undefined => {
-      const piece = pieces[index];
-      device.checkLive();
-      return piece && fill(bank.bytes(start + piece.at, piece.rows * layout.rowBytes), piece.offset);
-    };
-    let filling = ask(0);
-    for (const [i, piece] of pieces.entries()) {
-      await filling;
-      filling = ask(i + 1);
-      if (!layout.packed) continue;
-      filling?.catch(() => {}); // it is awaited, unless packing fails first
-      this.pack(bank, formats[dtype].ggmlType, start + piece.at, piece.rows, layout.n);
-    }
-  }
-
-  private pack(bank: Bank, format: number, start: number, rows: number, n: number): void {
-    const { device } = this;
-    const bytes = bank.kernels.pack_scratch_bytes(format, n, device.threadCount);
-    const scratch = bank.allocate(bytes, 'Scratch');
-    const place = { bank, start: scratch, end: scratch + bytes };
-    try {
-      device.enqueue(bank, {
-        kind: commands.Pack,
-        arguments: [format, start, rows, n, scratch],
-        reads: [],
-        writes: [place],
-        single: rows * n <= alone.plain,
-      });
-      device.flush();
-    } finally {
-      bank.heap.free(scratch, bytes);
-    }
   }
 
   /** Rows of a weight as floats: [rows, n]. */

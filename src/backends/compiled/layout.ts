@@ -5,8 +5,6 @@ import { sizeOf } from './tensor.ts';
 
 /** Rows that kernels read side by side; mirrors `tile_rows` in kernels/formats.h. */
 const tileRows = 16;
-/** Bytes asked for at once, at most, but whole rows. Those that are packed are to be in a cache still. */
-const pieceBytes = { plain: 64 * 2 ** 20, packed: 4 * 2 ** 20 } as const;
 
 /** Matrices [rows, n] one behind the other. Packed ones have rows interleaved, in whole tiles, so that there may be gaps. */
 export interface Layout {
@@ -37,16 +35,19 @@ export interface Piece {
   readonly rows: number;
 }
 
-/** The first `matrices` of a layout, in ascending pieces of whole rows; packed ones of whole tiles, or a matrix's last rows. */
-export function* piecesOf({ packed, rows, rowBytes, matrixBytes }: Layout, matrices: number): Generator<Piece> {
-  const most = packed
-    ? Math.max(1, Math.floor(pieceBytes.packed / rowBytes / tileRows)) * tileRows
-    : Math.max(1, Math.floor(pieceBytes.plain / rowBytes));
+/**
+ * The first `matrices` of a layout, in ascending pieces of whole rows, at most `most` bytes if a row (or tile) has no more; packed ones
+ * of whole tiles, or a matrix's last rows.
+ */
+export function* piecesOf(layout: Layout, matrices: number, most: number): Generator<Piece> {
+  const { packed, rows, rowBytes, matrixBytes } = layout;
+  const step = packed ? tileRows : 1;
+  const mostRows = Math.max(1, Math.floor(most / rowBytes / step)) * step;
   const joined = rows * rowBytes === matrixBytes; // without gaps they are one matrix
   const height = joined ? rows * matrices : rows;
   for (let matrix = 0, offset = 0; matrix < (joined ? 1 : matrices); matrix++)
-    for (let row = 0; row < height; row += most) {
-      const count = Math.min(most, height - row);
+    for (let row = 0; row < height; row += mostRows) {
+      const count = Math.min(mostRows, height - row);
       yield { offset, at: matrix * matrixBytes + row * rowBytes, rows: count };
       offset += count * rowBytes;
     }

@@ -7,22 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pack.h"
 #include "team.h"
 
-/** Bytes of `n` stored numbers, a whole number of blocks, as in a file; 0 for a format that is not known. */
-size_t row_bytes(int format, int n);
-
-/**
- * Bytes that a matrix [out, in] takes in memory. Quantized formats are packed: rows are padded to a multiple of sixteen. Several
- * matrices of one tensor lie one behind the other.
- */
-size_t matrix_bytes(int format, int out, int in);
-/** Whether a format is packed. */
-bool is_packed(int format);
-/** Bytes of scratch that `pack` needs. */
-size_t pack_scratch_bytes(int format, int in, int threads);
-/** Team. Packs a matrix in place: w holds `out` rows as in the file, without gaps, and has room for matrix_bytes. */
-void pack(int format, void* w, int out, int in, void* scratch, Team team);
+/** Team. `pack_rows` of a whole matrix. */
+void pack(int format, const void* rows, int out, int in, void* w, Team team);
 
 /**
  * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as

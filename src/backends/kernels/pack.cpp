@@ -1,25 +1,64 @@
-// Sixteen rows of a quantized matrix become a tile, in place: see formats.h.
+// Sixteen rows of a quantized matrix become a tile: see formats.h.
+#include "pack.h"
+
 #include "matmul.h"
 #include "quantized.h"
 
 namespace {
 
-template <class Word>
-void interleave(const uint8_t* rows, size_t row_stride, int count, uint8_t* packed) {
-  for (int row = 0; row < tile_rows; row++, rows += row_stride)
-    for (int i = 0; i < count; i++)
-      store(packed + (size_t)(i * tile_rows + row) * sizeof(Word), load<Word>(rows + i * sizeof(Word)));
+/** Bytes of the largest block. */
+constexpr int most_block_bytes = 256;
+
+typedef uint32_t Words __attribute__((vector_size(16)));
+
+/** Four words of each of four rows: word i of all of them to packed + i · 64. */
+INLINE void transpose(const uint8_t* rows, size_t stride, uint8_t* packed) {
+  const Words a = load<Words>(rows), b = load<Words>(rows + stride), c = load<Words>(rows + 2 * stride), d = load<Words>(rows + 3 * stride);
+  const Words ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Words ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  constexpr int next = tile_rows * sizeof(uint32_t);
+  store(packed, __builtin_shufflevector(ab, cd, 0, 1, 4, 5));
+  store(packed + next, __builtin_shufflevector(ab, cd, 2, 3, 6, 7));
+  store(packed + 2 * next, __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5));
+  store(packed + 3 * next, __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7));
 }
 
-void pack_tile(const Quantized& format, const uint8_t* rows, size_t row_stride, uint8_t* tile) {
-  for (size_t at = 0; at < row_stride;)
-    for (int f = 0; f < format.field_count; f++) {
-      const auto [width, count] = format.fields[f];
-      if (width == 4) interleave<uint32_t>(rows + at, row_stride, count, tile + at * tile_rows);
-      if (width == 2) interleave<uint16_t>(rows + at, row_stride, count, tile + at * tile_rows);
-      if (width == 1) interleave<uint8_t>(rows + at, row_stride, count, tile + at * tile_rows);
-      at += (size_t)width * count;
-    }
+template <class Word>
+INLINE void interleave(const uint8_t* rows, size_t stride, int count, uint8_t* packed) {
+  for (int i = 0; i < count; i++)
+    for (int row = 0; row < tile_rows; row++)
+      store(packed + (size_t)(i * tile_rows + row) * sizeof(Word), load<Word>(rows + row * stride + i * sizeof(Word)));
+}
+
+/** `count` words of each row. The last four may overlap those before them, which they write once more. */
+INLINE void interleave_words(const uint8_t* rows, size_t stride, int count, uint8_t* packed) {
+  if (count < 4) return interleave<uint32_t>(rows, stride, count, packed);
+  for (int i = 0; i < count; i += 4) {
+    const int word = (i + 4 <= count ? i : count - 4) * (int)sizeof(uint32_t);
+    for (int row = 0; row < tile_rows; row += 4)
+      transpose(rows + row * stride + word, stride, packed + (size_t)word * tile_rows + row * sizeof(uint32_t));
+  }
+}
+
+/** One block of sixteen rows that are `stride` bytes apart. */
+INLINE void pack_block(const Quantized& format, const uint8_t* rows, size_t stride, uint8_t* packed) {
+  for (int f = 0; f < format.field_count; f++) {
+    const auto [width, count] = format.fields[f];
+    if (width == 4) interleave_words(rows, stride, count, packed);
+    if (width == 2) interleave<uint16_t>(rows, stride, count, packed);
+    if (width == 1) interleave<uint8_t>(rows, stride, count, packed);
+    rows += width * count;
+    packed += (size_t)width * count * tile_rows;
+  }
+}
+
+/** A tile of fewer than sixteen rows. */
+void pack_last(const Quantized& format, const uint8_t* rows, int count, size_t stride, uint8_t* tile) {
+  uint8_t block[tile_rows * most_block_bytes] = {};
+  for (size_t at = 0; at < stride; at += format.bytes) {
+    for (int row = 0; row < count; row++) __builtin_memcpy(block + row * format.bytes, rows + row * stride + at, format.bytes);
+    pack_block(format, block, format.bytes, tile + at * tile_rows);
+  }
 }
 
 }  // namespace
@@ -37,23 +76,25 @@ size_t matrix_bytes(int format, int out, int in) {
   return rows * row_bytes(format, in);
 }
 
-size_t pack_scratch_bytes(int format, int in, int threads) {
-  return is_packed(format) ? (size_t)threads * tile_rows * row_bytes(format, in) : 0;
+void pack_rows(int format, const void* rows, int count, int in, void* packed) {
+  const Quantized* const known = quantized(format);
+  const size_t stride = row_bytes(format, in), tile_bytes = stride * tile_rows;
+  const uint8_t* from = (const uint8_t*)rows;
+  uint8_t* tile = (uint8_t*)packed;
+  if (!known) {
+    __builtin_memcpy(tile, from, count * stride);
+    return;
+  }
+  for (; count >= tile_rows; count -= tile_rows, from += tile_bytes, tile += tile_bytes)
+    for (size_t at = 0; at < stride; at += known->bytes) pack_block(*known, from + at, stride, tile + at * tile_rows);
+  if (count > 0) pack_last(*known, from, count, stride, tile);
 }
 
-void pack(int format, void* w, int out, int in, void* scratch, Team team) {
-  const Quantized* const known = quantized(format);
-  if (!known) return;
-  const size_t row = row_bytes(format, in), tile_bytes = row * tile_rows;
-  uint8_t* const rows = (uint8_t*)scratch + team.thread * tile_bytes;
+void pack(int format, const void* rows, int out, int in, void* w, Team team) {
+  const size_t tile_bytes = row_bytes(format, in) * tile_rows;
   const int tiles = (out + tile_rows - 1) / tile_rows, at_once = tile_bytes < 65536 ? (int)(65536 / (tile_bytes + 1)) + 1 : 1;
-  for (int from; (from = claim(team, at_once)) < tiles;)
-    for (int t = from; t < from + at_once && t < tiles; t++) {
-      uint8_t* const tile = (uint8_t*)w + t * tile_bytes;
-      const int whole = out - t * tile_rows;
-      const size_t held = whole < tile_rows ? whole * row : tile_bytes;
-      __builtin_memcpy(rows, tile, held);
-      __builtin_memset(rows + held, 0, tile_bytes - held);
-      pack_tile(*known, rows, row, tile);
-    }
+  for (int from; (from = claim(team, at_once)) < tiles;) {
+    const int row = from * tile_rows, count = at_once * tile_rows < out - row ? at_once * tile_rows : out - row;
+    pack_rows(format, (const uint8_t*)rows + from * tile_bytes, count, in, (uint8_t*)w + from * tile_bytes);
+  }
 }

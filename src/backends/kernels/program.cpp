@@ -202,9 +202,9 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
     }
     case Kind::Pack: {
       const int format = a.integer();
-      void* w = a.at<void>();
+      const void* rows = a.at<void>();
       const int out = a.integer(), in = a.integer();
-      return pack(format, w, out, in, a.at<void>(), team);
+      return pack(format, rows, out, in, a.at<void>(), team);
     }
   }
   __builtin_trap();
@@ -265,9 +265,6 @@ EXPORT("begin_task") void begin_task(Control* control, int task) {
 
 EXPORT("is_packed") int format_is_packed(int format) { return is_packed(format); }
 EXPORT("matrix_bytes") double bytes_of_matrix(int format, int out, int in) { return (double)matrix_bytes(format, out, in); }
-EXPORT("pack_scratch_bytes") double bytes_to_pack(int format, int in, int threads) {
-  return (double)pack_scratch_bytes(format, in, threads);
-}
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }
 EXPORT("activation_bits") int bits_of_activations(int format, int in) { return activation_bits(format, in); }
 EXPORT("rounded_row_bytes") double bytes_of_rounded_row(int bits, int n) { return (double)rounded_row_bytes(bits, n); }

@@ -87,7 +87,6 @@ void begin_task(Control* control, int task);
 // The functions of matmul.h, as what a host can call.
 int format_is_packed(int format);
 double bytes_of_matrix(int format, int out, int in);
-double bytes_to_pack(int format, int in, int threads);
 int bits_of_activations(int format, int in);
 double bytes_of_rounded_row(int bits, int n);
 void choose_words_below(int below);

@@ -4,8 +4,8 @@
 #if defined(__wasm__)
 #define EXPORT(name) extern "C" __attribute__((export_name(#name)))
 
-EXPORT(pack) void raw_pack(int format, void* w, int out, int in, void* scratch, const Team* team) {
-  pack(format, w, out, in, scratch, *team);
+EXPORT(pack) void raw_pack(int format, const void* rows, int out, int in, void* w, const Team* team) {
+  pack(format, rows, out, in, w, *team);
 }
 EXPORT(quantize_rows) void raw_quantize_rows(int bits, const float* x, int rows, int n, void* rounded, const Team* team) {
   quantize_rows(bits, x, rows, n, rounded, *team);

@@ -11,8 +11,7 @@ interface Exports {
   __heap_base: WebAssembly.Global;
   row_bytes(format: number, n: number): number;
   matrix_bytes(format: number, out: number, inner: number): number;
-  pack_scratch_bytes(format: number, inner: number, threads: number): number;
-  pack(format: number, w: bigint, out: number, inner: number, scratch: bigint, team: bigint): void;
+  pack(format: number, rows: bigint, out: number, inner: number, w: bigint, team: bigint): void;
   activation_bits(format: number, inner: number): number;
   rounded_row_bytes(bits: number, n: number): number;
   choose_words(below: number): void;
@@ -104,10 +103,10 @@ export class RawKernels {
     const room = this.exports.matrix_bytes(format, out, inner);
     const matrices = bytes.length / stored;
     const address = this.allocate(matrices * room);
-    const scratch = this.allocate(this.exports.pack_scratch_bytes(format, inner, 64));
+    const staging = this.allocate(stored);
     for (let i = 0; i < matrices; i++) {
-      this.bytes(address + i * room, stored).set(bytes.subarray(i * stored, (i + 1) * stored));
-      this.exports.pack(format, BigInt(address + i * room), out, inner, BigInt(scratch), this.newTeam());
+      this.bytes(staging, stored).set(bytes.subarray(i * stored, (i + 1) * stored));
+      this.exports.pack(format, BigInt(staging), out, inner, BigInt(address + i * room), this.newTeam());
     }
     return address;
   }

@@ -270,11 +270,6 @@ napi_value query_matrix_bytes(napi_env env, napi_callback_info info) {
   return call.result(bytes_of_matrix(call.integer(0), call.integer(1), call.integer(2)));
 }
 
-napi_value query_pack_scratch_bytes(napi_env env, napi_callback_info info) {
-  const Call call(env, info);
-  return call.result(bytes_to_pack(call.integer(0), call.integer(1), call.integer(2)));
-}
-
 napi_value query_rounded_row_bytes(napi_env env, napi_callback_info info) {
   const Call call(env, info);
   return call.result(bytes_of_rounded_row(call.integer(0), call.integer(1)));
@@ -303,7 +298,6 @@ NAPI_MODULE_INIT() {
       {"dispose", dispose},
       {"is_packed", query_is_packed},
       {"matrix_bytes", query_matrix_bytes},
-      {"pack_scratch_bytes", query_pack_scratch_bytes},
       {"activation_bits", query_activation_bits},
       {"rounded_row_bytes", query_rounded_row_bytes},
       {"expert_scratch_bytes", query_expert_scratch_bytes},
