@@ -43,6 +43,7 @@ export type {
   GenerationEnd,
   GenerationStats,
   ModelInfo,
+  Routing,
   RowsOptions,
   SamplingOptions,
   SavedCache,

@@ -19,6 +19,7 @@ export function createLocalOpenMaverick(chat: ChatModel, modelId = 'local'): Ope
     chat: (messages, options) => chat.chat(messages, options),
     complete: (prompt, options) => chat.complete(prompt, options),
     embed: (input, options) => chat.embed(input, options),
+    routing: (messages, options) => chat.routing(messages, options),
     async [Symbol.asyncDispose]() {}, // the caller's to close
   };
   const app = createApp({ models: createModels({ library, openChat: async () => lent }) });

@@ -1,6 +1,6 @@
 // Messages in, text and calls out: what an engine with a tokenizer promises. `engine/chat.ts` makes one.
 import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenizer.ts';
-import type { ChatEvent, Engine, GenerateOptions, RowsOptions } from './types.ts';
+import type { ChatEvent, Engine, GenerateOptions, Routing, RowsOptions } from './types.ts';
 
 /** How the whole answer must be formed: a grammar sees to it. */
 export type ResponseFormat =
@@ -37,6 +37,15 @@ export interface Embedding {
   readonly promptTokens: number;
 }
 
+/** Where an answer's tokens went. */
+export interface AnswerRouting {
+  /** Of the answer's text; `routing` is of the same. */
+  readonly tokens: readonly number[];
+  readonly routing: Routing;
+  /** Of the whole conversation with the answer. */
+  readonly promptTokens: number;
+}
+
 export interface ChatModel extends AsyncDisposable {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
@@ -50,4 +59,9 @@ export interface ChatModel extends AsyncDisposable {
   complete(prompt: string | readonly number[], options?: CompletionOptions): AsyncGenerator<ChatEvent, void>;
   /** A text (or tokens) as one vector, the mean of the model's hidden states; BOS as with `complete`. */
   embed(input: string | readonly number[], options?: RowsOptions): Promise<Embedding>;
+  /**
+   * Reads a conversation that ends with the assistant's answer once more, and tells which experts the answer's tokens go to.
+   * @throws RangeError of a model without experts, or where the last message is no answer
+   */
+  routing(messages: readonly Message[], options?: RowsOptions): Promise<AnswerRouting>;
 }

@@ -7,6 +7,7 @@ import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenize
 import type { ToolCallPiece } from '../tokenizer/tool-call-events.ts';
 import { createToolCallParser } from '../tokenizer/tool-call-parser.ts';
 import { callableTools, chatGrammar } from './chat-grammar.ts';
+import { routingOfAnswer } from './chat-routing.ts';
 import { createStopStrings, type StopStrings } from './chat-stop-strings.ts';
 import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
@@ -75,6 +76,7 @@ export const createChat = (engine: Engine, tokenizer: Tokenizer, format: ChatFor
     const tokens = promptTokens(tokenizer, input);
     return { vector: await engine.embed(tokens, options), promptTokens: tokens.length };
   },
+  routing: (messages, options) => routingOfAnswer(engine, format, messages, options),
   [Symbol.asyncDispose]: () => engine[Symbol.asyncDispose](),
 });
 
@@ -160,14 +162,21 @@ async function* answer(
     for (;;) {
       const next = await generation.next();
       if (next.done) {
-        const { reason, stats } = next.value;
+        const { reason, stats, routing } = next.value;
+        const routed = routing && { routing };
         if (stops.stopped || called) {
-          yield { type: 'end', reason: 'stop', ...foundOf(stops), stats: { ...stats, generatedTokens: taken } };
+          yield {
+            type: 'end',
+            reason: 'stop',
+            ...foundOf(stops),
+            stats: { ...stats, generatedTokens: taken },
+            ...routed,
+          };
           return;
         }
         const last = stops.push(characters.end());
         yield* show(last + stops.end(), stops.stopped ? 'cut' : 'all');
-        yield { type: 'end', reason: stops.stopped ? 'stop' : reason, ...foundOf(stops), stats };
+        yield { type: 'end', reason: stops.stopped ? 'stop' : reason, ...foundOf(stops), stats, ...routed };
         return;
       }
       if (stops.stopped || called) continue; // computed before the abort arrived

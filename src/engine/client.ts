@@ -5,7 +5,7 @@ import { type Channel, createChannel } from './channel.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed, EngineRestarting } from './errors.ts';
-import { checkEngineOptions, checkGenerate, checkRows, checkTokens } from './options.ts';
+import { checkEngineOptions, checkGenerate, checkRouting, checkRows, checkTokens } from './options.ts';
 import { type FromWorker, fromWire, type Opening, type ToWorker } from './protocol.ts';
 import type {
   Engine,
@@ -15,6 +15,7 @@ import type {
   GenerateOptions,
   GenerationEnd,
   ModelInfo,
+  Routing,
   RowsOptions,
   SavedCache,
   StateListener,
@@ -122,7 +123,7 @@ interface Asking {
   /** Costs nothing, and is answered while the engine drains. */
   readonly unbounded?: boolean;
 }
-type End = GenerationEnd | Float32Array | EngineStats | SavedCache | undefined;
+type End = GenerationEnd | Float32Array | Routing | EngineStats | SavedCache | undefined;
 
 class EngineClient implements Engine {
   info: ModelInfo;
@@ -227,6 +228,17 @@ class EngineClient implements Engine {
     return value as Float32Array;
   }
 
+  async routing(
+    tokens: readonly number[],
+    { from = 0, signal, ...options }: { from?: number } & RowsOptions = {},
+  ): Promise<Routing> {
+    checkTokens('tokens', tokens, 1, this.#bounds);
+    checkRouting(this.info.config, from, tokens.length);
+    signal?.throwIfAborted();
+    const asked = this.#ask(id => ({ type: 'routing', id, tokens, from, options }), signal, { rejects: true });
+    return (await asked.next()).value as Routing;
+  }
+
   async stats(): Promise<EngineStats> {
     const { value } = await this.#ask(id => ({ type: 'stats', id }), undefined, {
       rejects: true,
@@ -271,7 +283,8 @@ class EngineClient implements Engine {
   }
 
   get #bounds() {
-    return { vocab: this.info.config.vocab, contextTokens: this.info.contextTokens };
+    const { vocab, experts } = this.info.config;
+    return { vocab, experts, contextTokens: this.info.contextTokens };
   }
 
   #send(message: ToWorker): void {

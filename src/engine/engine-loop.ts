@@ -2,11 +2,13 @@
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import type { Llama4 } from '../model/llama4.ts';
+import { notedRouting, type RoutingNotes } from '../model/routing.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed } from './errors.ts';
 import { createPace } from './pace.ts';
 import { computePass, type Row, type Wanted } from './pass.ts';
+import { RoutingLog } from './routing-log.ts';
 import { nextOf, plan, type Work } from './scheduler.ts';
 import { createSequences, type Place, type Sequences } from './sequences.ts';
 import type { Task } from './tasks.ts';
@@ -52,6 +54,7 @@ export class EngineLoop {
   readonly #path: string;
   readonly #backend: Backend;
   readonly #model: Llama4;
+  readonly #notes: RoutingNotes;
   readonly #cache: KVCache;
   readonly #sequences: Sequences;
   readonly #pace;
@@ -74,7 +77,9 @@ export class EngineLoop {
   constructor(backend: Backend, model: Llama4, cache: KVCache, options: LoopOptions) {
     this.#path = options.path;
     this.#backend = backend;
-    this.#model = model;
+    const noted = notedRouting(backend, model);
+    this.#model = noted.model;
+    this.#notes = noted.notes;
     this.#cache = cache;
     this.#sequences = createSequences(cache, options.maxSequences, options.cacheBytes);
     this.#door = new Door(options.path, options.maxSequences, options.maxWaiting);
@@ -86,6 +91,11 @@ export class EngineLoop {
   checkOpen(): void {
     if (this.#closed) throw closedError();
     if (this.#broken) throw this.#broken;
+  }
+
+  /** A record for one request's tokens. */
+  createRoutingLog(): RoutingLog {
+    return new RoutingLog(this.#notes, this.#model.config);
   }
 
   get running(): number {
@@ -260,6 +270,8 @@ export class EngineLoop {
 
     const start = performance.now();
     let result: (use: Wanted, nth: number) => Row;
+    const noting = parts.some(({ running }) => running.task.routing);
+    if (noting) this.#notes.begin();
     try {
       result = await computePass(this.#backend, this.#model, this.#cache, {
         tokens: Int32Array.from(tokens),
@@ -268,12 +280,14 @@ export class EngineLoop {
         rows: wanted,
       });
     } catch (error) {
+      this.#notes.end();
       const failed = parts.map(({ running }) => running);
       // It may have been memory: what is kept gives way, and even one alone is tried again then.
       if (this.#sequences.forget() > 0 || failed.length > 1) this.#suspect(failed);
       else await this.#giveUp(failed[0]!, error);
       return true;
     }
+    const noted = noting ? this.#notes.end() : [];
     if (suspect) this.#suspects.delete(suspect);
     this.sums.passes++;
     const ms = performance.now() - start;
@@ -281,9 +295,12 @@ export class EngineLoop {
 
     const taken: Record<Wanted, number> = { best: 0, logits: 0, states: 0 };
     const count = { prefilled: 0, decoded: 0 };
+    let first = 0; // of a part's tokens in the batch
     for (const { running, computed, rows, drafted, decoding } of parts) {
       const { task, place } = running;
       const from = place.tokens.length;
+      task.routing?.add(from, noted, first, computed.length);
+      first += computed.length;
       let given = 0;
       for (const position of rows) {
         const nth = taken[task.wants]++;

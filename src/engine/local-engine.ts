@@ -14,8 +14,9 @@ import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { availableMemory } from './machine-memory.ts';
 import { fullCacheBytes, planMemory } from './memory-plan.ts';
-import { checkEngineOptions, checkGenerate, checkRows, checkTokens, contextOf } from './options.ts';
+import { checkEngineOptions, checkGenerate, checkRouting, checkRows, checkTokens, contextOf } from './options.ts';
 import type { Row, Wanted } from './pass.ts';
+import { RoutingTask } from './routing-task.ts';
 import { createScratch } from './sampler.ts';
 import { GenerationTask, logprobOf, RowsTask } from './tasks.ts';
 import type {
@@ -25,6 +26,7 @@ import type {
   EngineStats,
   GenerateOptions,
   ModelInfo,
+  Routing,
   RowsOptions,
   SavedCache,
   StateListener,
@@ -170,7 +172,8 @@ class LocalEngine implements Engine {
     checkGenerate(prompt, options, this.#bounds);
     const { grammar, stopTokens = [] } = options;
     const constraint = grammar === undefined ? null : this.#grammars.begin(grammar, stopTokens);
-    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint);
+    const log = options.routing ? this.#loop.createRoutingLog() : null;
+    const task = new GenerationTask(prompt, options, this.info.contextTokens, this.#scratch, constraint, log);
     const end = (reason: 'abort' | 'deadline'): void => {
       task.end(reason);
       this.#loop.wake();
@@ -274,6 +277,25 @@ class LocalEngine implements Engine {
     }
   }
 
+  async routing(
+    tokens: readonly number[],
+    { from = 0, signal, ...options }: { from?: number } & RowsOptions = {},
+  ): Promise<Routing> {
+    checkTokens('tokens', tokens, 1, this.#bounds);
+    checkRouting(this.info.config, from, tokens.length);
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<Routing>();
+    const task = new RoutingTask(tokens, from, options, this.#loop.createRoutingLog(), { end: resolve, fail: reject });
+    const abort = (): void => this.#loop.stop(task, signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    this.#loop.enqueue(task);
+    try {
+      return await promise;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
   async stats(): Promise<EngineStats> {
     this.#loop.checkOpen();
     return {
@@ -335,6 +357,7 @@ class LocalEngine implements Engine {
   }
 
   get #bounds() {
-    return { vocab: this.info.config.vocab, contextTokens: this.info.contextTokens };
+    const { vocab, experts } = this.info.config;
+    return { vocab, experts, contextTokens: this.info.contextTokens };
   }
 }

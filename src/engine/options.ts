@@ -78,6 +78,8 @@ const MOST_BIASES = 1024;
 
 export interface Bounds {
   readonly vocab: number;
+  /** Routed experts of a layer. */
+  readonly experts: number;
   readonly contextTokens: number;
 }
 
@@ -100,7 +102,9 @@ export function checkGenerate(prompt: readonly number[], options: GenerateOption
   for (const name of ['cacheSalt', 'fairnessKey'] as const)
     if (options[name] !== undefined && typeof options[name] !== 'string') throw wrong(name, options[name], 'a string');
   real('timeoutMs', options.timeoutMs, 0, 2 ** 31 - 1);
-  const { grammar } = options;
+  const { grammar, routing = false } = options;
+  if (typeof routing !== 'boolean') throw wrong('routing', routing, 'true or false');
+  if (routing) checkRouting(bounds, 0, prompt.length);
   if (grammar !== undefined && typeof grammar !== 'string') throw wrong('grammar', grammar, 'a text in GBNF');
   if (typeof options.promptLookup !== 'boolean') whole('promptLookup', options.promptLookup ?? 0, 0, MOST_DRAFTED);
 }
@@ -145,6 +149,13 @@ export function checkRows(rows: readonly number[], tokens: number): void {
     if (i > 0 && row <= rows[i - 1]!)
       throw wrong(`rows[${i}]`, row, `more than rows[${i - 1}], which is ${rows[i - 1]}`);
   });
+}
+
+/** Routing is of tokens from `from` on, in a model that has experts. */
+export function checkRouting({ experts }: { readonly experts: number }, from: number, tokens: number): void {
+  if (experts === 0)
+    throw wrong('routing', 'a model without experts', 'one that has some, as Llama 4 Scout and Maverick');
+  whole('from', from, 0, tokens - 1);
 }
 
 function whole(name: string, value: number, least: number, most: number): void {

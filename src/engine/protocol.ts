@@ -7,6 +7,7 @@ import type {
   GenerateOptions,
   GenerationEnd,
   ModelInfo,
+  Routing,
   RowsOptions,
   SavedCache,
   TokenEvent,
@@ -38,6 +39,13 @@ export type ToWorker =
       readonly tokens: readonly number[];
       readonly options: RowsOptions;
     }
+  | {
+      readonly type: 'routing';
+      readonly id: number;
+      readonly tokens: readonly number[];
+      readonly from: number;
+      readonly options: RowsOptions;
+    }
   | { readonly type: 'stats'; readonly id: number }
   | { readonly type: 'saveCache' | 'restoreCache'; readonly id: number; readonly path: string }
   /** The client took a row: another may be sent. */
@@ -53,11 +61,11 @@ export type FromWorker =
   | { readonly type: 'broken'; readonly error: WireError }
   | { readonly type: 'token'; readonly id: number; readonly event: TokenEvent }
   | { readonly type: 'row'; readonly id: number; readonly row: number; readonly logprobs: Float32Array<ArrayBuffer> }
-  /** A request is over: a generation's end, scores, an embedding, statistics, or nothing after rows. */
+  /** A request is over: a generation's end, scores, an embedding, routing, statistics, or nothing after rows. */
   | {
       readonly type: 'end';
       readonly id: number;
-      readonly value: GenerationEnd | Float32Array | EngineStats | SavedCache | undefined;
+      readonly value: GenerationEnd | Float32Array | Routing | EngineStats | SavedCache | undefined;
     }
   | { readonly type: 'failed'; readonly id: number; readonly error: WireError };
 

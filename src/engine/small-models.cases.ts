@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { type GgufContent, type WritableTensor, writeGguf } from '../checkpoint/gguf-writer.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { type Geometry, writeRandomModel } from '../hub/random-model.ts';
+import { cacheShape, planModel } from '../model/config.ts';
+import { bindWeights, routedBytes } from '../model/weights.ts';
+import { planMemory } from './memory-plan.ts';
 import type { Engine, GenerateOptions, GenerationEnd, TokenEvent } from './types.ts';
 
 export const geometry: Geometry = {
@@ -47,6 +50,26 @@ export async function writeSmallModels(): Promise<SmallModels> {
   }
   await writeGguf(poisoned, { metadata: checkpoint.metadata as GgufContent['metadata'], tensors });
   return { folder, llama4, poisoned, [Symbol.dispose]: () => rmSync(folder, { recursive: true }) };
+}
+
+/** A budget under which so many of the eight experts of `path` have room, with a context of 64 and these sequences. */
+export async function memoryFor(
+  path: string,
+  experts: number,
+  cacheNumberBytes: number,
+  sequences: number,
+): Promise<number> {
+  await using checkpoint = await openCheckpoint(path);
+  const bound = bindWeights(checkpoint, planModel(checkpoint));
+  const { residentBytes, cacheBytes, passBytes, runtimeBytes } = planMemory(bound, {
+    memory: 1e9,
+    available: 1e9,
+    maxBatch: undefined,
+    cacheShape: maxBatch => cacheShape(bound.plan, { maxTokens: 64, maxSequences: sequences, maxBatch }),
+    cacheNumberBytes,
+  });
+  const rest = residentBytes - routedBytes(bound) + cacheBytes + passBytes + runtimeBytes;
+  return Math.ceil(rest + (experts * routedBytes(bound)) / 8);
 }
 
 /** Tokens without the poisoned one. */

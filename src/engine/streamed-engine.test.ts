@@ -5,34 +5,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadNative } from '../backends/native/load.ts';
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
-import { openCheckpoint } from '../checkpoint/open.ts';
-import { cacheShape, planModel } from '../model/config.ts';
-import { bindWeights, routedBytes } from '../model/weights.ts';
 import { openEngine } from './client.ts';
 import { openLocalEngine } from './local-engine.ts';
-import { planMemory } from './memory-plan.ts';
-import { collect, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
+import { collect, memoryFor, type SmallModels, tokensOf, writeSmallModels } from './small-models.cases.ts';
 import type { EngineOptions } from './types.ts';
 
 const limits = { threads: 2, contextTokens: 64, maxSequences: 3 };
 let models: SmallModels;
-/** A budget under which so many of the eight experts have room. */
-let memoryFor: (experts: number, numberBytes?: number) => number;
 beforeAll(async () => {
   models = await writeSmallModels();
-  await using checkpoint = await openCheckpoint(models.llama4);
-  const bound = bindWeights(checkpoint, planModel(checkpoint));
-  memoryFor = (experts, cacheNumberBytes = 2) => {
-    const { residentBytes, cacheBytes, passBytes, runtimeBytes } = planMemory(bound, {
-      memory: 1e9,
-      available: 1e9,
-      maxBatch: undefined,
-      cacheShape: maxBatch => cacheShape(bound.plan, { maxTokens: 64, maxSequences: 3, maxBatch }),
-      cacheNumberBytes,
-    });
-    const rest = residentBytes - routedBytes(bound) + cacheBytes + passBytes + runtimeBytes;
-    return Math.ceil(rest + (experts * routedBytes(bound)) / 8);
-  };
 });
 afterAll(() => models[Symbol.dispose]());
 
@@ -49,7 +30,7 @@ describe.each(backends)('experts on disk, %s', backend => {
     expect(resident.info.streaming).toBeUndefined();
     expect((await resident.stats()).experts).toBeNull();
     for (const experts of [1, 2, 7]) {
-      const memory = memoryFor(experts, numberBytes);
+      const memory = await memoryFor(models.llama4, experts, numberBytes, 3);
       await using engine = await openLocalEngine(models.llama4, { ...limits, backend, memory });
       expect(engine.info.streaming).toMatchObject({ heldExperts: experts, experts: 8, memoryBytes: memory });
       const together = await Promise.all(prompts.map(prompt => collect(engine, prompt, options)));
@@ -65,7 +46,11 @@ describe.each(backends)('experts on disk, %s', backend => {
 test('a file that is cut short while the engine runs: the request is told, others that need nothing from there are served, and when the file is whole again all are', async () => {
   const path = join(models.folder, 'cut.gguf');
   copyFileSync(models.llama4, path);
-  await using engine = await openEngine(path, { ...limits, backend: 'wasm', memory: memoryFor(1) });
+  await using engine = await openEngine(path, {
+    ...limits,
+    backend: 'wasm',
+    memory: await memoryFor(models.llama4, 1, 2, 3),
+  });
   const prompt = tokensOf(4, 30);
   const { tokens } = await collect(engine, prompt, { maxTokens: 4 });
   truncateSync(path, 4096);

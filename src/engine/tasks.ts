@@ -5,6 +5,7 @@ import { mostLikely, summarize } from './log-softmax.ts';
 import { draftedAtMost } from './options.ts';
 import type { Row, Wanted } from './pass.ts';
 import { PromptLookup } from './prompt-lookup.ts';
+import type { RoutingLog } from './routing-log.ts';
 import { createSampler, type Sampler, type Scratch } from './sampler.ts';
 import type { TokenConstraint } from './token-constraint.ts';
 import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEvent } from './types.ts';
@@ -23,6 +24,8 @@ export interface Task {
   readonly firstRow: number;
   /** True once nothing more is wanted of it. */
   readonly ended: boolean;
+  /** Where its tokens are sent is recorded here; null where nobody asked. */
+  readonly routing: RoutingLog | null;
   /** False while its consumer has not taken what is there. */
   readonly ready: boolean;
   /** Guesses at what follows its tokens. They are computed behind them, and their logits are handed over as far as they come true. */
@@ -41,7 +44,7 @@ export interface Task {
 }
 
 /** A salt may be a secret, and what is kept of it may be written to a file. */
-const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
+export const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
   cacheSalt === '' ? '' : createHash('sha256').update(cacheSalt).digest('hex');
 
 /** Tokens, one by one, until something ends them. */
@@ -59,6 +62,7 @@ export class GenerationTask implements Task {
   readonly #contextTokens: number;
   readonly #stopTokens: ReadonlySet<number>;
   readonly #sampler: Sampler;
+  readonly routing: RoutingLog | null;
   readonly #lookup: PromptLookup | null;
   readonly #queuedAt = performance.now();
   #admittedAt: number | null = null;
@@ -79,7 +83,9 @@ export class GenerationTask implements Task {
     contextTokens: number,
     scratch: Scratch,
     constraint: TokenConstraint | null = null,
+    routing: RoutingLog | null = null,
   ) {
+    this.routing = routing;
     this.tokens = [...prompt];
     this.#options = options;
     this.salt = saltKey(options);
@@ -119,6 +125,7 @@ export class GenerationTask implements Task {
   admitted(cachedTokens: number): void {
     this.#admittedAt = performance.now();
     this.#cachedTokens = cachedTokens;
+    this.routing?.begin(cachedTokens);
   }
 
   begun(drafted: number): void {
@@ -165,6 +172,7 @@ export class GenerationTask implements Task {
         draftedTokens: this.#drafted,
         acceptedTokens: this.#accepted,
       },
+      ...(this.routing && { routing: this.routing.end(this.#firstAt === null ? 0 : this.tokens.length - 1) }),
     });
   }
 
@@ -181,6 +189,7 @@ export class RowsTask implements Task {
   readonly salt: string;
   readonly key: string;
   ended = false;
+  readonly routing = null;
   readonly #rows: readonly number[];
   readonly #sink: RowSink;
 

@@ -79,6 +79,8 @@ export interface GenerateOptions extends SamplingOptions {
    * verify them in one pass. The tokens are the same as without, whatever the options; only the time is not.
    */
   readonly promptLookup?: boolean | number;
+  /** Record which experts the tokens go to: of the prompt's that were not in the cache, and the answer's. Default false. */
+  readonly routing?: boolean;
   /** Also give the n most likely tokens of each step, 0 … 20. Default 0. */
   readonly topLogprobs?: number;
   /** The generation ends with 'deadline' so many ms after it was asked for, waiting included, at the next end of a pass. */
@@ -106,6 +108,23 @@ export type FinishReason = 'stop' | 'length' | 'context' | 'deadline' | 'abort';
 export interface GenerationEnd {
   readonly reason: FinishReason;
   readonly stats: GenerationStats;
+  /** Where it was asked for. The last token is left out: nothing followed it, so it was not computed. */
+  readonly routing?: Routing;
+}
+
+/** Which experts tokens went to. */
+export interface Routing {
+  /** Position of the first of these tokens. */
+  readonly from: number;
+  /** How many they are. */
+  readonly tokens: number;
+  /** Numbers of the layers that have experts, ascending. */
+  readonly layers: readonly number[];
+  /** Routed experts in a layer. */
+  readonly experts: number;
+  readonly expertsPerToken: number;
+  /** Ids of experts, [tokens, layers, expertsPerToken], the strongest first. */
+  readonly ids: Uint16Array;
 }
 
 export interface GenerationStats {
@@ -226,6 +245,12 @@ export interface Engine extends AsyncDisposable {
   /** The mean over all tokens of the model's last hidden states, normed as the output matrix reads them: [dim]. */
   embed(tokens: readonly number[], options?: RowsOptions): Promise<Float32Array>;
   /**
+   * Which experts the tokens from position `from` on go to; what is before them is computed where it is not in the cache.
+   * @param from default 0
+   * @throws RangeError of a model without experts
+   */
+  routing(tokens: readonly number[], options?: { from?: number } & RowsOptions): Promise<Routing>;
+  /**
    * Writes the kept keys and values of finished requests to a file that only its owner may read: what prompts were can be worked
    * out from it.
    */
@@ -269,4 +294,6 @@ export type ChatEvent =
       readonly reason: FinishReason;
       readonly stopString?: string;
       readonly stats: GenerationStats;
+      /** Where `routing` was asked for. */
+      readonly routing?: Routing;
     };

@@ -55,6 +55,8 @@ function serve(port: MessagePort, engine: Engine): void {
     if (message.type === 'logprobs') return logprobs(message, request);
     if (message.type === 'score' || message.type === 'embed')
       return engine[message.type](message.tokens, { ...message.options, signal });
+    if (message.type === 'routing')
+      return engine.routing(message.tokens, { ...message.options, from: message.from, signal });
     if (message.type === 'saveCache' || message.type === 'restoreCache') return engine[message.type](message.path);
     return engine.stats();
   };

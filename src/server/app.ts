@@ -27,6 +27,7 @@ import { createRateLimits } from './rate-limits.ts';
 import { createRequestLog } from './request-log.ts';
 import { createRequestScopes } from './request-scope.ts';
 import { responses } from './responses.ts';
+import { routing } from './routing.ts';
 import { detokenize, tokenize } from './tokenize.ts';
 import { createTracing } from './tracing.ts';
 
@@ -60,6 +61,7 @@ const ENDPOINTS: readonly Endpoint[] = [
   messages,
   countMessageTokens,
   embeddings,
+  routing,
   tokenize,
   detokenize,
 ];

@@ -22,6 +22,8 @@ export interface FakeOptions {
   /** Pause before each token. */
   readonly delayMs?: number;
   readonly contextTokens?: number;
+  /** Default 0. */
+  readonly experts?: number;
   /** Throws this after so many tokens. */
   readonly failAfter?: { readonly tokens: number; readonly error: Error };
 }
@@ -77,7 +79,7 @@ function* eventsOf(pieces: readonly ToolCallPiece[], tokens: readonly TokenEvent
 }
 
 export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
-  const { reply = () => 'Hello.', delayMs = 0, contextTokens = 4096, failAfter } = fake;
+  const { reply = () => 'Hello.', delayMs = 0, contextTokens = 4096, experts = 0, failAfter } = fake;
   const tokenizer = createByteTokenizer();
   const calls: FakeChat['calls'] = [];
   const counts = { running: 0, aborted: 0, most: 0, tokens: 0 };
@@ -154,8 +156,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
       vocab: 258,
       normEps: 1e-5,
       contextLength: contextTokens,
-      experts: 0,
-      expertsPerToken: 0,
+      experts,
+      expertsPerToken: experts > 0 ? 1 : 0,
       floorScale: 8192,
       attnScale: 0,
     },
@@ -196,6 +198,14 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
       if (dead) throw dead;
       return Float32Array.from({ length: 8 }, (_, i) => tokens.filter(token => token % 8 === i).length / tokens.length);
     },
+    // Any fixed rule: a token's byte says where it goes.
+    async routing(tokens, { from = 0, signal } = {}) {
+      signal?.throwIfAborted();
+      if (dead) throw dead;
+      const layers = [1, 3];
+      const ids = Uint16Array.from(tokens.slice(from).flatMap(token => layers.map(layer => (token + layer) % experts)));
+      return { from, tokens: tokens.length - from, layers, experts, expertsPerToken: 1, ids };
+    },
     async stats() {
       if (dead) throw dead;
       const figures: Partial<EngineStats> = { cacheBytes: 0, memoryBytes: 0, running: counts.running, waiting: 0 };
@@ -219,6 +229,11 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
       calls.push({ input: prompt, options });
       const tokens = typeof prompt === 'string' ? [BOS, ...tokenizer.encode(prompt)] : prompt;
       return answer(tokens.length, reply([{ role: 'user', content: tokenizer.decode(tokens) }]), options);
+    },
+    async routing(messages, options = {}) {
+      calls.push({ input: messages, options });
+      const tokens = tokenizer.encode(messages.at(-1)!.content);
+      return { tokens, routing: await engine.routing(tokens, options), promptTokens: tokens.length };
     },
     async embed(input, options = {}) {
       calls.push({ input, options });

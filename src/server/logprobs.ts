@@ -26,6 +26,8 @@ export function tokenText(bytes: Uint8Array): string {
 const bytesOf = (tokenizer: Tokenizer, token: number): Uint8Array =>
   token < tokenizer.vocabSize ? tokenizer.bytes(token) : new TextEncoder().encode(`<|${token}|>`);
 
+export const textOf = (tokenizer: Tokenizer, token: number): string => tokenText(bytesOf(tokenizer, token));
+
 /** One entry a token, with its bytes. */
 export function chatLogprobs(tokenizer: Tokenizer, tokens: readonly TokenEvent[]): WireChatLogprobs {
   const entry = (token: number, logprob: number): WireTokenLogprob => {
@@ -47,10 +49,9 @@ export function completionLogprobsWriter(
   topLogprobs: number,
 ): (tokens: readonly ScoredToken[]) => WireCompletionLogprobs {
   const text = tokenizer.stream({ special: 'show' });
-  const textOf = (token: number) => tokenText(bytesOf(tokenizer, token));
   let offset = 0;
   return tokens => ({
-    tokens: tokens.map(({ token }) => textOf(token)),
+    tokens: tokens.map(({ token }) => textOf(tokenizer, token)),
     token_logprobs: tokens.map(({ logprob }) => (logprob === null ? null : finite(logprob))),
     top_logprobs:
       topLogprobs === 0
@@ -60,8 +61,10 @@ export function completionLogprobsWriter(
               ? null
               : {
                   // The chosen token is always among them, as with OpenAI; of equal texts the likelier one stays.
-                  [textOf(token)]: finite(logprob),
-                  ...Object.fromEntries(topLogprobs.toReversed().map(top => [textOf(top.token), finite(top.logprob)])),
+                  [textOf(tokenizer, token)]: finite(logprob),
+                  ...Object.fromEntries(
+                    topLogprobs.toReversed().map(top => [textOf(tokenizer, top.token), finite(top.logprob)]),
+                  ),
                 },
           ),
     text_offset: tokens.map(({ token }) => {

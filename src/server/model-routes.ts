@@ -21,6 +21,7 @@ export function wireModel(model: ModelState, created: number): WireModel {
     context_tokens: info?.contextTokens ?? null,
     parameters: info?.parameters ?? null,
     active_parameters: info?.activeParameters ?? null,
+    experts: info?.config.experts ?? null,
     backend: info?.backend ?? null,
     threads: info?.threads ?? null,
   };

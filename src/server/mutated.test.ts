@@ -98,6 +98,7 @@ const valid: [path: string, body: object][] = [
     '/v1/embeddings',
     { model: 'tiny', input: ['the sea', 'the sky'], encoding_format: 'base64', dimensions: null, user: 'u' },
   ],
+  ['/v1/routing', { model: 'tiny', messages: [...messages, { role: 'assistant', content: 'x' }] }],
   ['/tokenize', { model: 'tiny', messages, return_token_strs: true }],
   ['/detokenize', { model: 'tiny', tokens: [1, 2, 3] }],
   ['/v1/models/load', { model: 'tiny' }],

@@ -38,6 +38,19 @@ export function watchChat(
       if (!ended) end('abort', { ...emptyStats, generatedTokens }); // the reader left
     }
   }
+  async function watchReading<T extends { readonly promptTokens: number }>(
+    reading: Promise<T>,
+    options?: RowsOptions,
+  ): Promise<T> {
+    try {
+      const read = await reading;
+      exchange.generations.push({ reason: 'stop', stats: { ...emptyStats, promptTokens: read.promptTokens } });
+      return read;
+    } catch (error) {
+      exchange.generations.push({ reason: options?.signal?.aborted ? 'abort' : 'error', stats: emptyStats });
+      throw error;
+    }
+  }
   return {
     engine: chat.engine,
     tokenizer: chat.tokenizer,
@@ -45,18 +58,7 @@ export function watchChat(
     [Symbol.asyncDispose]: () => chat[Symbol.asyncDispose](),
     chat: (messages, options) => watch(chat.chat(messages, { ...options, ...given })),
     complete: (prompt, options) => watch(chat.complete(prompt, { ...options, ...given })),
-    async embed(input, options) {
-      try {
-        const embedding = await chat.embed(input, { ...options, ...given });
-        exchange.generations.push({
-          reason: 'stop',
-          stats: { ...emptyStats, promptTokens: embedding.promptTokens },
-        });
-        return embedding;
-      } catch (error) {
-        exchange.generations.push({ reason: options?.signal?.aborted ? 'abort' : 'error', stats: emptyStats });
-        throw error;
-      }
-    },
+    embed: (input, options) => watchReading(chat.embed(input, { ...options, ...given }), options),
+    routing: (messages, options) => watchReading(chat.routing(messages, { ...options, ...given }), options),
   };
 }

@@ -29,6 +29,8 @@ export interface WireModel {
   readonly context_tokens: number | null;
   readonly parameters: number | null;
   readonly active_parameters: number | null;
+  /** Routed experts in a layer; of a model that has some, `/v1/routing` tells where tokens go. */
+  readonly experts: number | null;
   readonly backend: string | null;
   readonly threads: number | null;
 }
@@ -157,6 +159,22 @@ export interface WireCompletion {
   }[];
   readonly usage?: WireUsage | null;
   readonly timings?: WireTimings;
+}
+
+/** POST /v1/routing: where the tokens of a conversation's last message went. */
+export interface WireRouting {
+  readonly object: 'routing';
+  readonly model: string;
+  /** Routed experts in a layer. */
+  readonly experts: number;
+  readonly experts_per_token: number;
+  /** Numbers of the layers that have experts, ascending. */
+  readonly layers: readonly number[];
+  readonly tokens: readonly {
+    readonly text: string;
+    /** By position in `layers`: the ids of the chosen experts, the strongest first. */
+    readonly experts: readonly (readonly number[])[];
+  }[];
 }
 
 /** POST /v1/embeddings: `embedding` is numbers, or base64 of 32-bit floats. */

@@ -5,9 +5,6 @@ import { isRouting, type WireRouting, type WireRoutingRequest } from './routing.
 import { storedSettings } from './settings.ts';
 import { sseEvents } from './sse.ts';
 
-/** A model as listed; `experts` (routed experts in a layer) says that the server can tell the routing of an answer. */
-export type ListedModel = WireModel & { readonly experts?: number | null };
-
 /** An error whose message can be shown as it is. */
 export class RequestError extends Error {
   /** The server wants an API key, or another one. */
@@ -46,7 +43,7 @@ const post = (path: string, body: unknown, signal?: AbortSignal): Promise<Respon
     signal: signal ?? null,
   });
 
-export async function fetchModels(): Promise<readonly ListedModel[]> {
+export async function fetchModels(): Promise<readonly WireModel[]> {
   const response = await request('v1/models', {});
   return ((await response.json()) as WireModelList).data;
 }

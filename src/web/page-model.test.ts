@@ -179,6 +179,30 @@ describe.skipIf(!hasChromium)('what models can do, on the page', () => {
     await page.getByRole('alert').getByText('no routing here').waitFor();
   });
 
+  test('experts of a real answer: the server reads it again, and every token of it has its column', async () => {
+    const path = join(folder, 'experts.gguf');
+    await writeRandomModel(path, tinyGeometry);
+    const { page, answer, send } = await visit({
+      server: {
+        library: { list: async () => [{ id: 'tiny', path, bytes: 4_000_000 }] },
+        openChat: (file, { onProgress, signal }) => openChat(file, { backend: 'reference', onProgress, signal }),
+      },
+    });
+    await page.getByRole('button', { name: 'Settings' }).click();
+    await page.getByLabel('Max tokens').fill('12');
+    await page.getByLabel('Seed').fill('5');
+    await page.keyboard.press('Escape');
+    await send('hello');
+    await answer.locator('summary', { hasText: '12 tokens' }).waitFor({ timeout: 30_000 });
+    await answer.getByRole('button', { name: 'Experts of this answer' }).click();
+    const picture = page.getByRole('application', { name: /^Experts by token and layer: \d+ tokens, 2 layers/ });
+    await picture.waitFor();
+    await picture.focus();
+    await page.keyboard.press('ArrowDown');
+    await page.getByText(/^Token 1 of \d+, layer 3: expert [0-3]$/).waitFor();
+    expect(await page.getByRole('button', { name: /^Expert [0-3]: / }).count()).toBe(4);
+  });
+
   test('a server that wants a key: the page says so, takes one, and sends it', async () => {
     const { page, send, answer, accessibility } = await visit({
       prepare: async page => {

@@ -1,26 +1,13 @@
 // Which experts read each token of an answer: what goes over the wire (POST /v1/routing), checked, and its sums.
+import type { WireRouting } from '../server/wire.ts';
 import type { ChatBodyMessage } from './chat-request.ts';
+
+export type { WireRouting };
 
 /** The conversation up to and with the assistant's answer that is asked about. */
 export interface WireRoutingRequest {
   readonly model: string;
   readonly messages: readonly ChatBodyMessage[];
-}
-
-/** The routing of the tokens of the last message. */
-export interface WireRouting {
-  readonly object: 'routing';
-  readonly model: string;
-  /** Routed experts in a layer. */
-  readonly experts: number;
-  readonly experts_per_token: number;
-  /** Numbers of the layers that have experts, ascending. */
-  readonly layers: readonly number[];
-  readonly tokens: readonly {
-    readonly text: string;
-    /** By position in `layers`: the ids of the chosen experts, the strongest first. */
-    readonly experts: readonly (readonly number[])[];
-  }[];
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,6 +1,7 @@
 // The models that the server has, which one is picked, and how far its loading is.
 import { useCallback, useEffect, useState } from 'react';
-import { fetchModels, type ListedModel, loadModel, RequestError } from './api.ts';
+import type { WireModel } from '../server/wire.ts';
+import { fetchModels, loadModel, RequestError } from './api.ts';
 import { recall, remember } from './storage.ts';
 
 const POLL_MS = 400;
@@ -8,8 +9,8 @@ const isString = (value: unknown): value is string => typeof value === 'string';
 
 export interface ModelChoice {
   /** Null until the server has answered. */
-  readonly models: readonly ListedModel[] | null;
-  readonly picked: ListedModel | null;
+  readonly models: readonly WireModel[] | null;
+  readonly picked: WireModel | null;
   /** Why the list or a load could not be asked for. */
   readonly error: string | null;
   /** The server wants an API key, or another one. */
@@ -24,7 +25,7 @@ export interface ModelChoice {
  * @param apiKey the list is asked for anew when it changes.
  */
 export function useModels(isAnswering: boolean, apiKey: string): ModelChoice {
-  const [models, setModels] = useState<readonly ListedModel[] | null>(null);
+  const [models, setModels] = useState<readonly WireModel[] | null>(null);
   const [choice, setChoice] = useState(() => recall('model', isString));
   const [error, setError] = useState<string | null>(null);
   const [needsKey, setNeedsKey] = useState(false);
