@@ -217,7 +217,7 @@ let models: Models;
 let computing: Models;
 beforeAll(() => {
   const library = { list: async () => [{ id: 'tiny', path: 'test/fixtures/golden/maverick-tiny.gguf', bytes: 10 }] };
-  models = createModels({ library, openChat: async path => createFakeChat(path, { contextTokens: 300 }) });
+  models = createModels({ library, openChat: async path => createFakeChat(path, { contextTokens: 300, experts: 4 }) });
   computing = createModels({
     library,
     openChat: (path, options) => openChat(path, { ...options, contextTokens: 320, threads: 1 }),
