@@ -24,6 +24,37 @@ export interface Batch {
 /** Copies bytes `[offset, offset + into.length)` of a tensor's file form to `into`, which lies in the backend's own memory. */
 export type Fill = (into: Uint8Array, offset: number) => Promise<void>;
 
+/** A matrix in a file, and the x[index] that it goes to. */
+export interface FilePart {
+  readonly into: Tensor;
+  readonly index: number;
+  readonly path: string;
+  /** Of its first byte in the file. */
+  readonly offset: number;
+  /** Rows that are read, and summed up, at once: a multiple of sixteen. */
+  readonly chunkRows: number;
+}
+
+/** A read under way. */
+export interface FileReading {
+  /** A checksum of the bytes as in the file. Rejects with FileReadError; what x[index] holds then means nothing. */
+  readonly done: Promise<bigint>;
+  /** Who waits for it waits now. */
+  hurry(): void;
+  /** It is wanted no more: `done` rejects soon, or resolves if it was almost over. */
+  cancel(): void;
+}
+
+/** Why a file could not be read: `short` where it ends too soon, `changed` where it is not as it was when it was opened. */
+export class FileReadError extends Error {
+  override readonly name = 'FileReadError';
+  readonly reason: 'short' | 'changed' | 'cancelled' | 'system';
+  constructor(reason: FileReadError['reason'], message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
 export interface CacheShape {
   readonly layers: number;
   readonly kvHeads: number;
@@ -106,6 +137,12 @@ export interface Backend extends AsyncDisposable {
   readonly largestWeight: number;
   /** Replaces x[index] of an uploaded [n, …] tensor of two axes or more, such as one expert's slot. */
   write(x: Tensor, index: number, fill: Fill): Promise<void>;
+  /**
+   * Replaces several x[index], as `write` does, with what files hold, beside whatever computes: without passing through the system's
+   * cache of files, and many reads at once. Absent where a backend has no such way. What is not urgent is read while nothing urgent is.
+   * @throws RangeError when a part does not fit; FileReadError when a file cannot be opened.
+   */
+  fetch?(parts: readonly FilePart[], urgent: boolean): FileReading;
   /** Runs what is enqueued and copies the numbers out. */
   read(x: Tensor): Promise<Float32Array>;
   /** Runs what is enqueued, and returns when it is done. */

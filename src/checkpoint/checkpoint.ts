@@ -22,6 +22,10 @@ export interface Checkpoint extends AsyncDisposable {
    * @throws CheckpointError when the range leaves the tensor, or the file has become shorter than its header says.
    */
   read(tensor: TensorInfo, offset: number, into: Uint8Array): Promise<void>;
+  /** The file, and the byte in it, where a tensor begins; null where it is in no file as it is. */
+  placeOf?(tensor: TensorInfo): { readonly path: string; readonly offset: number } | null;
+  /** @throws CheckpointError when a file is not as it was when it was opened: what was read may be of two files. */
+  checkUnchanged?(): Promise<void>;
 }
 
 /** A checkpoint that cannot be used: names the file and the field, what it got, what it wanted, what to do next. */

@@ -2,7 +2,6 @@
 import { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint.ts';
 import { parsePartPath, partPath } from './gguf-format.ts';
 import { type GgufHeader, integerOf, type PlacedTensor, readGgufHeader, shown } from './gguf-header.ts';
-import { withoutOllama } from './ollama.ts';
 import { openFile, type Source } from './sources.ts';
 
 /**
@@ -115,7 +114,7 @@ class GgufCheckpoint implements Checkpoint {
   constructor(parts: readonly Part[]) {
     const first = parts[0]!;
     this.path = first.source.path;
-    this.metadata = withoutOllama(first.header.metadata);
+    this.metadata = first.header.metadata;
     this.#sources = parts.map(({ source }) => source);
     const tensors = new Map<string, TensorInfo>();
     for (const { source, header } of parts)
@@ -153,6 +152,15 @@ class GgufCheckpoint implements Checkpoint {
       fail(
         `the file was ${source.size} bytes when opened and now ends at ${placed.offset + offset + got}; fetch it again.`,
       );
+  }
+
+  placeOf(tensor: TensorInfo): { path: string; offset: number } | null {
+    const place = this.#places.get(tensor.name);
+    return place?.source.checkUnchanged ? { path: place.source.path, offset: place.tensor.offset } : null;
+  }
+
+  async checkUnchanged(): Promise<void> {
+    for (const source of this.#sources) await source.checkUnchanged?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -14,6 +14,8 @@ export interface Source extends AsyncDisposable {
    * @throws CheckpointError when the bytes cannot be read, or the source is closed.
    */
   read(offset: number, into: Uint8Array): Promise<number>;
+  /** Of a file on disk. @throws CheckpointError when it is not as it was when it was opened. */
+  checkUnchanged?(): Promise<void>;
 }
 
 /**
@@ -28,7 +30,8 @@ export async function openFile(path: string): Promise<Source> {
     if (!before.isFile())
       throw new CheckpointError(path, 'is a pipe or a device; a checkpoint must be a regular file.');
     file = await open(path);
-    return new FileSource(path, (await file.stat()).size, file);
+    const { size, mtimeMs } = await file.stat();
+    return new FileSource(path, size, mtimeMs, file);
   } catch (error) {
     await file?.close();
     throw error instanceof CheckpointError ? error : new CheckpointError(path, reason(error), { cause: error });
@@ -38,11 +41,13 @@ export async function openFile(path: string): Promise<Source> {
 class FileSource implements Source {
   readonly path: string;
   readonly size: number;
+  readonly #modifiedMs: number;
   readonly #file: FileHandle;
 
-  constructor(path: string, size: number, file: FileHandle) {
+  constructor(path: string, size: number, modifiedMs: number, file: FileHandle) {
     this.path = path;
     this.size = size;
+    this.#modifiedMs = modifiedMs;
     this.#file = file;
   }
 
@@ -59,6 +64,14 @@ class FileSource implements Source {
       throw new CheckpointError(this.path, reason(error), { cause: error });
     }
     return done;
+  }
+
+  async checkUnchanged(): Promise<void> {
+    const { size, mtimeMs } = await this.#file.stat().catch(error => {
+      throw new CheckpointError(this.path, reason(error), { cause: error });
+    });
+    if (size !== this.size || mtimeMs !== this.#modifiedMs)
+      throw new CheckpointError(this.path, 'was changed while it was in use; leave it alone, and open it again.');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -2,7 +2,7 @@
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { cacheShape, planModel } from '../model/config.ts';
-import { checkpointReader } from '../model/expert-reader.ts';
+import { expertReader } from '../model/expert-reader.ts';
 import { ExpertStream } from '../model/expert-stream.ts';
 import type { Llama4 } from '../model/llama4.ts';
 import { bindWeights, expertLayers, loadWeights } from '../model/weights.ts';
@@ -79,7 +79,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
         backend,
         layers: expertLayers(bound),
         slots: experts.slots,
-        read: checkpointReader(backend, checkpoint),
+        read: expertReader(backend, checkpoint),
       }),
       made => made.settle(),
     );

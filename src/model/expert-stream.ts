@@ -3,6 +3,7 @@
 import type { Backend, Tensor } from '../backends/backend.ts';
 import type { TensorInfo } from '../checkpoint/checkpoint.ts';
 import { ExpertUse } from './expert-policy.ts';
+import type { ReadExpert } from './expert-reader.ts';
 import { type Slot, SlotTable, type SlotTensors } from './expert-slots.ts';
 import { type LayerStreamStats, type StreamStats, StreamTimes } from './expert-stats.ts';
 import type { ExpertStore, ExpertWave } from './llama4.ts';
@@ -19,12 +20,6 @@ export interface StreamedLayer extends ExpertTensors {
   /** Its index in the model. */
   readonly index: number;
 }
-
-/**
- * Reads an expert into a slot, beside whatever computes; resolves when all of it is there.
- * @throws when it is not; what the slot holds then is nothing.
- */
-export type ReadExpert = (layer: ExpertTensors, expert: number, slot: Slot) => Promise<void>;
 
 export interface StreamOptions {
   readonly backend: Backend;
@@ -289,7 +284,7 @@ export class ExpertStream {
     const tensors = this.layers[layer]!;
     const { expertsPerLayer } = this.use;
     this.times.begin();
-    const reading = this.read(tensors, key - layer * expertsPerLayer, slot).then(
+    const reading = this.read(tensors, key - layer * expertsPerLayer, slot, true).done.then(
       () => {
         this.times.end(layer, fileBytes(tensors));
         slot.state = 'ready';

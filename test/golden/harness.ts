@@ -5,7 +5,7 @@ import type { Backend, KVCache, Tensor } from '../../src/backends/backend.ts';
 import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { logSoftmax } from '../../src/engine/log-softmax.ts';
 import { cacheShape, planModel } from '../../src/model/config.ts';
-import { checkpointReader } from '../../src/model/expert-reader.ts';
+import { expertReader } from '../../src/model/expert-reader.ts';
 import { alikeLayers, ExpertStream } from '../../src/model/expert-stream.ts';
 import { type ExpertStore, forward, type Llama4, type Llama4Config } from '../../src/model/llama4.ts';
 import { type BoundModel, bindWeights, expertLayers, loadWeights } from '../../src/model/weights.ts';
@@ -155,7 +155,7 @@ function streamed(bound: BoundModel, backend: Backend, slots: number): ExpertStr
     backend,
     layers,
     slots: alikeLayers(layers).map(() => slots),
-    read: checkpointReader(backend, bound.checkpoint),
+    read: expertReader(backend, bound.checkpoint),
   });
 }
 

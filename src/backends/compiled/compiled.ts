@@ -1,6 +1,6 @@
 // The backend around compiled kernels: it checks operands, says where results lie, and writes commands. Machines carry them out.
 import { type DType, formats } from '../../checkpoint/dtype.ts';
-import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from '../backend.ts';
+import type { Backend, Batch, CacheShape, Counters, FilePart, Fill, KVCache, Tensor } from '../backend.ts';
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
@@ -8,7 +8,7 @@ import { commands, control } from './commands.ts';
 import { Device, inputAt } from './device.ts';
 import { Filling } from './filling.ts';
 import { layoutOf } from './layout.ts';
-import type { Machine } from './machine.ts';
+import type { Machine, PlacedPart } from './machine.ts';
 import { angleTable } from './rope.ts';
 import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tensor.ts';
 
@@ -31,9 +31,18 @@ class CompiledBackend implements Backend {
   private readonly filling: Filling;
   private lastCounters: Counters = { weightBytes: 0, multiplyAdds: 0 };
 
+  readonly fetch?: Backend['fetch'];
+
   constructor(device: Device) {
     this.device = device;
     this.filling = new Filling(device);
+    const { files } = device.machine;
+    if (files)
+      this.fetch = (parts, urgent) =>
+        files.read(
+          parts.map(part => this.placed(part)),
+          urgent,
+        );
     this.name = device.machine.name;
     this.variant = device.machine.variant;
   }
@@ -444,6 +453,18 @@ class CompiledBackend implements Backend {
     const { device } = this;
     const bank = device.bankOf(first.storage, second.storage);
     return { size: first.size, places: [device.placeIn(bank, first.storage), device.placeIn(bank, second.storage)] };
+  }
+
+  /** Where a part of a file goes. Commands that are enqueued must not want what is there. */
+  private placed({ into, index, path, offset, chunkRows }: FilePart): PlacedPart {
+    const { dtype, shape, storage } = this.own(into);
+    if (!storage.uploaded || shape.length !== 3 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
+      throw new RangeError(
+        `Matrix ${index} cannot be read: the tensor is [${shape}], wanted is an uploaded [n, out, in] with n > ${index}.`,
+      );
+    const { rows, n, rowBytes, matrixBytes } = layoutOf(dtype, shape, storage.bank.kernels);
+    const address = storage.start + index * matrixBytes;
+    return { path, offset, chunkRows, format: formats[dtype].ggmlType, rows, n, rowBytes, address };
   }
 
   private own(x: Tensor): PlacedTensor {

@@ -1,4 +1,5 @@
 // What carries the kernels: WebAssembly or the machine itself. All that a compiled backend asks of the one or the other.
+import type { FilePart, FileReading } from '../backend.ts';
 import type { Bank } from './bank.ts';
 import type { Program } from './program.ts';
 
@@ -10,10 +11,26 @@ export interface Machine {
   readonly maker: string;
   /** Compute threads, the caller's among them. */
   readonly threads: number;
+  /** Reads files into banks, where there is such a way. */
+  readonly files?: FileReader;
   /** @throws RangeError when the system grants no memory. */
   createBank(index: number): Bank;
   /** Starts the threads beside the caller's, on the first bank. @throws Error when one does not come up. */
   start(bank: Bank): Promise<Threads>;
+}
+
+/** A matrix in a file, and the address that it goes to. */
+export interface PlacedPart extends Pick<FilePart, 'path' | 'offset' | 'chunkRows'> {
+  readonly format: number;
+  readonly rows: number;
+  readonly n: number;
+  readonly rowBytes: number;
+  readonly address: number;
+}
+
+export interface FileReader {
+  /** @throws FileReadError when a file cannot be opened. */
+  read(parts: readonly PlacedPart[], urgent: boolean): FileReading;
 }
 
 /** The threads that run programs; they sleep while there is none. */

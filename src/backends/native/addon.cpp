@@ -7,6 +7,7 @@
 #include "../kernels/program.h"
 #include "../kernels/atomics.h"
 #include "processor.h"
+#include "reader.h"
 #include "system.h"
 
 namespace {
@@ -49,6 +50,9 @@ struct Pool {
   int threads;
   int begun;  // tasks
   bool lost, disposed;
+  struct Reader* reader;
+  napi_threadsafe_function read_over;
+  int reading;  // requests under way
 };
 
 /// A task is a number that no other recent one has, the bank, the program and what to do: see `Control::task`.
@@ -67,6 +71,17 @@ ThreadResult THREAD_CALL work(void* argument) {
     if (run(bank.control, bank.programs[(seen >> 2) & 3], worker.thread, pool.threads) != 0) return {};
   }
 }
+
+#if !defined(_WIN32)
+/// Ends the threads that read, before what they write to goes.
+void stop_reading(void* data) {
+  Pool* const pool = (Pool*)data;
+  if (!pool->reader) return;
+  free_reader(pool->reader);
+  pool->reader = nullptr;
+  napi_release_threadsafe_function(pool->read_over, napi_tsfn_abort);
+}
+#endif
 
 void stop(Pool* pool) {
   if (pool->started == 0) return;
@@ -115,6 +130,12 @@ struct Call {
 /// A pool that nobody holds any more, or whose Node thread ends: its threads end first, then its memory goes.
 void free_pool(napi_env env, void* data, void*) {
   Pool* const pool = (Pool*)data;
+#if !defined(_WIN32)
+  if (pool->reader) {
+    napi_remove_env_cleanup_hook(env, stop_reading, pool);
+    stop_reading(pool);
+  }
+#endif
   if (pool->lost) return; // a thread may be anywhere: its memory stays
   if (!pool->disposed) {
     stop(pool);
@@ -234,9 +255,110 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   return call.result(status);
 }
 
+#if !defined(_WIN32)
+/// In Node's thread: says how a request ended.
+void report_read(napi_env env, napi_value callback, void* context, void* data) {
+  Pool* const pool = (Pool*)context;
+  Request* const request = (Request*)data;
+  if (env) {
+    if (--pool->reading == 0) napi_unref_threadsafe_function(env, pool->read_over);
+    napi_value undefined, arguments[4];
+    napi_get_undefined(env, &undefined);
+    napi_create_uint32(env, request->id, &arguments[0]);
+    napi_create_int32(env, request->status, &arguments[1]);
+    napi_create_uint32(env, (uint32_t)(request->checksum >> 32), &arguments[2]);
+    napi_create_uint32(env, (uint32_t)request->checksum, &arguments[3]);
+    napi_call_function(env, undefined, callback, 4, arguments, nullptr);
+  }
+  free(request);
+}
+
+/// createReader(pool, threads, idleMost, chunkBytes, callback(id, status, checksumHigh, checksumLow))
+napi_value make_reader(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  Pool* const pool = call.pool();
+  napi_value name;
+  napi_create_string_utf8(env, "maverick reads", NAPI_AUTO_LENGTH, &name);
+  if (napi_create_threadsafe_function(env, call.values[4], nullptr, name, 0, 1, nullptr, nullptr, pool, report_read, &pool->read_over) != napi_ok)
+    return fail(env, "Node makes no function that other threads may call.");
+  napi_unref_threadsafe_function(env, pool->read_over);
+  const auto over = [](void* owner, Request* request) {
+    if (napi_call_threadsafe_function(((Pool*)owner)->read_over, request, napi_tsfn_nonblocking) != napi_ok) free(request);
+  };
+  pool->reader = create_reader(call.integer(1), call.integer(2), (size_t)call.number(3), over, pool);
+  if (!pool->reader || pool->reader->thread_count == 0) {
+    stop_reading(pool);
+    return fail(env, "The system starts no thread that reads files; raise the limit on threads (ulimit -u).");
+  }
+  // Hooks run before what was made earlier goes: no thread calls into a Node that is ending.
+  napi_add_env_cleanup_hook(env, stop_reading, pool);
+  return nullptr;
+}
+
+/// openFile(pool, path): its number, or the system's error below zero.
+napi_value open_file(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  char path[4096];
+  size_t length;
+  napi_get_value_string_utf8(env, call.values[1], path, sizeof path, &length);
+  if (length == sizeof path - 1) return call.result(-ENAMETOOLONG);
+  int index;
+  const int error = open_for_reading(call.pool()->reader, path, &index);
+  return call.result(error == 0 ? index : -error);
+}
+
+/// read(pool, id, urgent, Float64Array of file, offset, format, rows, in, address, rows of a chunk, for each part)
+napi_value begin_read(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  Pool* const pool = call.pool();
+  Request* const request = (Request*)calloc(1, sizeof(Request));
+  if (!request) return fail(env, "No memory for a request.", true);
+  request->id = (uint32_t)call.number(1);
+  request->urgent = call.integer(2) != 0;
+  size_t length;
+  void* data;
+  napi_get_typedarray_info(env, call.values[3], nullptr, &length, &data, nullptr, nullptr);
+  const double* n = (const double*)data;
+  for (; length >= 7 && request->part_count < most_parts; n += 7, length -= 7)
+    request->parts[request->part_count++] = {(int)n[0], (uint64_t)n[1], (int)n[2], (int)n[3], (int)n[4], (char*)(uintptr_t)n[5], (int)n[6]};
+  if (pool->reading++ == 0) napi_ref_threadsafe_function(env, pool->read_over);
+  begin_request(pool->reader, request);
+  return nullptr;
+}
+
+/// hurryRead(pool, id): it is urgent by now.
+napi_value hurry_read(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  hurry_request(call.pool()->reader, (uint32_t)call.number(1));
+  return nullptr;
+}
+
+/// cancelRead(pool, id)
+napi_value cancel_read(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  cancel_request(call.pool()->reader, (uint32_t)call.number(1));
+  return nullptr;
+}
+
+/// failRead(pool, after, kind), for tests: see `Fault`.
+napi_value fail_read(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  Reader* const reader = call.pool()->reader;
+  __atomic_store_n(&reader->fault.after, (int64_t)call.number(1), __ATOMIC_RELAXED);
+  __atomic_store_n(&reader->fault.kind, call.integer(2), __ATOMIC_RELAXED);
+  return nullptr;
+}
+#endif
+
 /// dispose(pool): ends the threads and gives all memory back; views of it have no bytes from then on.
 napi_value dispose(napi_env env, napi_callback_info info) {
   Pool* const pool = Call(env, info).pool();
+#if !defined(_WIN32)
+  if (pool->reader) {
+    napi_remove_env_cleanup_hook(env, stop_reading, pool);
+    stop_reading(pool);
+  }
+#endif
   if (pool->lost || pool->disposed) return nullptr;
   pool->disposed = true;
   stop(pool);
@@ -295,6 +417,14 @@ NAPI_MODULE_INIT() {
       {"attach", attach},
       {"start", start},
       {"run", run_program},
+#if !defined(_WIN32)
+      {"createReader", make_reader},
+      {"openFile", open_file},
+      {"read", begin_read},
+      {"hurryRead", hurry_read},
+      {"cancelRead", cancel_read},
+      {"failRead", fail_read},
+#endif
       {"dispose", dispose},
       {"is_packed", query_is_packed},
       {"matrix_bytes", query_matrix_bytes},

@@ -9,6 +9,9 @@ import type { KernelQueries } from '../compiled/commands.ts';
 export type Pool = { readonly [pool]: never };
 declare const pool: unique symbol;
 
+/** How a read ended: 0, an error of the system's, or less than 0 what native/reader.h says. */
+export type ReadOver = (id: number, status: number, checksumHigh: number, checksumLow: number) => void;
+
 /** What native/addon.cpp exports. Addresses and sizes are numbers, exact below 2⁵³. */
 export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   supported(): boolean;
@@ -20,6 +23,13 @@ export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   start(pool: Pool): void;
   run(pool: Pool, bank: number, turn: number, threads: number, wordsBelow: number): number;
   dispose(pool: Pool): void;
+  // Where the system has what they need.
+  createReader?(pool: Pool, threads: number, idleMost: number, chunkBytes: number, over: ReadOver): void;
+  openFile?(pool: Pool, path: string): number;
+  read?(pool: Pool, id: number, urgent: number, parts: Float64Array): void;
+  hurryRead?(pool: Pool, id: number): void;
+  cancelRead?(pool: Pool, id: number): void;
+  failRead?(pool: Pool, after: number, kind: number): void;
   activation_bits(format: number, n: number, wordsBelow: number): number;
 }
 

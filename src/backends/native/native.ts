@@ -4,6 +4,7 @@ import type { Backend } from '../backend.ts';
 import { Bank, type BankMemory } from '../compiled/bank.ts';
 import { createCompiledBackend } from '../compiled/compiled.ts';
 import { availableThreads, type CompiledOptions, checkOptions } from '../compiled/options.ts';
+import { NativeFiles, type ReadingAddon } from './files.ts';
 import { type Addon, loadNative, type Pool } from './load.ts';
 import { NativeThreads } from './threads.ts';
 
@@ -91,6 +92,7 @@ export async function createNativeBackend(options: CompiledOptions = {}): Promis
     variant,
     maker: 'createNativeBackend',
     threads,
+    ...(addon.createReader && { files: new NativeFiles(addon as ReadingAddon, pool) }),
     createBank: index =>
       new Bank(index, createMemory(index), () => ({
         ...addon,
