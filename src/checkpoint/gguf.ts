@@ -2,7 +2,7 @@
 import { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint.ts';
 import { parsePartPath, partPath } from './gguf-format.ts';
 import { type GgufHeader, integerOf, type PlacedTensor, readGgufHeader, shown } from './gguf-header.ts';
-import { openFile, type Source } from './sources.ts';
+import { type OpenSource, openFile, type Source } from './sources.ts';
 
 /**
  * Opens a GGUF file of version 2 or 3. Any part of a split file opens all parts, which must lie beside it. Nothing but headers is
@@ -11,7 +11,7 @@ import { openFile, type Source } from './sources.ts';
  * @param open How to get at a path's bytes; a file on disk where absent.
  * @throws CheckpointError naming the file and the field that is wrong.
  */
-export async function openGguf(path: string, open: (path: string) => Promise<Source> = openFile): Promise<Checkpoint> {
+export async function openGguf(path: string, open: OpenSource = openFile): Promise<Checkpoint> {
   const sources: Source[] = [];
   const openPart = async (partPath: string): Promise<Part> => {
     const source = await open(partPath);
@@ -147,7 +147,14 @@ class GgufCheckpoint implements Checkpoint {
     };
     if (!Number.isSafeInteger(offset) || offset < 0 || offset + into.length > placed.byteLength)
       fail(`bytes ${offset} to ${offset + into.length} were asked for; it has ${placed.byteLength}.`);
-    const got = await source.read(placed.offset + offset, into);
+    const got = await source.read(placed.offset + offset, into).catch((error: unknown) => {
+      if (!(error instanceof CheckpointError)) throw error;
+      throw new CheckpointError(
+        source.path,
+        `tensor ${shown(tensor.name)}: ${error.message.slice(error.path.length + 2)}`,
+        { cause: error },
+      );
+    });
     if (got < into.length)
       fail(
         `the file was ${source.size} bytes when opened and now ends at ${placed.offset + offset + got}; fetch it again.`,

@@ -6,6 +6,7 @@ import { type Folder, openFolder } from './folder.ts';
 import { openGguf } from './gguf.ts';
 import { openHuggingFace } from './huggingface/huggingface.ts';
 import { hasSafetensors } from './safetensors.ts';
+import { openerOf, type SourceModule } from './sources.ts';
 
 /** Files that stand for the folder they are in. */
 const ofFolder =
@@ -15,9 +16,11 @@ const ofFolder =
  * Opens the checkpoint at `path`: a GGUF file or any part of a split one; a Hugging Face folder (config.json and safetensors); Meta's
  * folder (params.json and consolidated.NN.pth); or a file in one of the folders that tells which it is. Whatever it is, metadata,
  * names and shapes are those of a GGUF of the model, and nothing but headers is read.
+ * @param sources where the bytes of a GGUF file come from that is not, or not wholly, on this machine
  * @throws CheckpointError when it cannot be opened, is damaged, or is of another kind: the message says which, and what to do.
  */
-export async function openCheckpoint(path: string): Promise<Checkpoint> {
+export async function openCheckpoint(path: string, sources?: SourceModule): Promise<Checkpoint> {
+  if (sources) return openGguf(path, await openerOf(sources));
   const found = await stat(path).catch(() => null); // what is wrong with a file is said by those who read it
   if (found?.isDirectory()) return openModelFolder(await openFolder(path));
   if (ofFolder.test(basename(path))) return openModelFolder(await openFolder(dirname(path)));

@@ -1,4 +1,4 @@
-// Where a checkpoint's bytes come from: a file or memory today, anything that can be read by range tomorrow.
+// Where a checkpoint's bytes come from: a file, memory, or anything that can be read by range.
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from './checkpoint.ts';
 
@@ -16,6 +16,25 @@ export interface Source extends AsyncDisposable {
   read(offset: number, into: Uint8Array): Promise<number>;
   /** Of a file on disk. @throws CheckpointError when it is not as it was when it was opened. */
   checkUnchanged?(): Promise<void>;
+}
+
+/** Gets at the bytes at a path. */
+export type OpenSource = (path: string) => Promise<Source>;
+
+/**
+ * Where bytes come from that are no files of this machine, said in a way that crosses threads: a module, by its address, that exports
+ * `openSource(data)`, which gives an `OpenSource`.
+ */
+export interface SourceModule {
+  readonly module: string;
+  readonly data: unknown;
+}
+
+/** What a source module opens with; files where there is none. */
+export async function openerOf(sources: SourceModule | undefined): Promise<OpenSource> {
+  if (!sources) return openFile;
+  const loaded = (await import(sources.module)) as { openSource(data: unknown): OpenSource };
+  return loaded.openSource(sources.data);
 }
 
 /**

@@ -1,9 +1,11 @@
 // The argument MODEL: a path, a name in the library, or hf:owner/repo[:file]; and opening what it names.
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import type { SourceModule } from '../checkpoint/sources.ts';
 import type { ChatModel } from '../engine/chat-types.ts';
 import type { Engine, ModelInfo } from '../engine/types.ts';
 import { ggufFiles } from '../hub/choose.ts';
+import { HubError } from '../hub/errors.ts';
 import type { LibraryModel } from '../hub/library.ts';
 import { UsageError } from './failures.ts';
 import { type EngineFlags, engineOptions } from './options.ts';
@@ -63,19 +65,50 @@ function modelsBeside(path: string): string {
   }
 }
 
+/** A model on this machine, or as far as it is here. */
+export interface Located extends AsyncDisposable {
+  readonly path: string;
+  readonly sources?: SourceModule;
+  readonly bytes?: number;
+}
+
+/** Where a model that is to be run lies: one that is named with hf: may be here in part, or not yet. */
+export async function locate(name: string, terminal: Terminal): Promise<Located> {
+  try {
+    return { path: await modelPath(name, terminal), async [Symbol.asyncDispose]() {} };
+  } catch (error) {
+    if (!name.startsWith('hf:') || !(error instanceof HubError && error.kind === 'missing')) throw error;
+  }
+  const [{ openPartial }, { hubSettings }] = await Promise.all([
+    import('../hub/partial.ts'),
+    import('../hub/settings.ts'),
+  ]);
+  const model = await openPartial(name, { settings: hubSettings(terminal.environment), signal: terminal.signal });
+  if (model.presentBytes < model.bytes)
+    note(
+      terminal,
+      `${name}: ${bytesText(model.presentBytes)} of ${bytesText(model.bytes)} are here; it runs, and the rest comes as it is needed. All of it at once: maverick pull ${name}`,
+    );
+  return model;
+}
+
 /** Opens the model for text, with a progress bar while it loads. */
 export async function openChatModel(name: string, flags: EngineFlags, terminal: Terminal): Promise<ChatModel> {
-  const path = await modelPath(name, terminal);
+  await using opened = new AsyncDisposableStack();
+  const { path, sources } = opened.use(await locate(name, terminal));
   const { openChat } = await import('../engine/chat.ts');
   using bar = progressBar(terminal, `Loading ${basename(path)}`);
   const { signal } = terminal;
   const model = await openChat(path, {
     ...engineOptions(flags),
+    ...(sources && { sources }),
     onProgress: (done, total) => bar.update(done, total),
     signal,
   });
-  sayStreaming(model.engine.info, terminal);
-  return model;
+  if (!sources) sayStreaming(model.engine.info, terminal);
+  const held = opened.move();
+  held.use(model); // closed before what it reads from
+  return { ...model, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
 }
 
 /** Opens the model for tokens. */

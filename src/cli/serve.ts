@@ -3,10 +3,11 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { SourceModule } from '../checkpoint/sources.ts';
 import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel } from '../server/library.ts';
 import { UsageError } from './failures.ts';
-import { modelPath } from './model-argument.ts';
+import { type Located, locate } from './model-argument.ts';
 import { addEngineOptions, collectText, type EngineFlags, engineOptions, numberBetween } from './options.ts';
 import { runPull } from './pull.ts';
 import { print, styled, type Terminal } from './terminal.ts';
@@ -62,7 +63,14 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     import('../hub/library.ts'),
     import('../hub/settings.ts'),
   ]);
-  const given = await Promise.all(names.map(name => servedModel(name, terminal)));
+  await using opened = new AsyncDisposableStack();
+  const sources = new Map<string, SourceModule>();
+  const given: LibraryModel[] = [];
+  for (const name of names) {
+    const located = opened.use(await locate(name, terminal));
+    given.push(await servedModel(name, located));
+    if (located.sources) sources.set(located.path, located.sources);
+  }
   const settings = hubSettings(terminal.environment);
   const list = async (): Promise<LibraryModel[]> => {
     if (given.length > 0) return given;
@@ -94,7 +102,10 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     library: { list },
     ...(flags.allowHost && { allowedHosts: flags.allowHost }),
     ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
-    openChat: (path: string, more: { signal: AbortSignal }) => openChat(path, { ...engineOptions(flags), ...more }),
+    openChat: (path: string, more: { signal: AbortSignal }) => {
+      const from = sources.get(path);
+      return openChat(path, { ...engineOptions(flags), ...more, ...(from && { sources: from }) });
+    },
     ...(first && { preload: first.id }),
   };
   const server = await listening(flags, port => startServer({ ...options, port }));
@@ -130,10 +141,9 @@ const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-async function servedModel(name: string, terminal: Terminal): Promise<LibraryModel> {
-  const path = await modelPath(name, terminal);
+async function servedModel(name: string, { path, bytes }: Located): Promise<LibraryModel> {
   const id = path === name ? basename(resolve(name)).replace(/\.gguf$/i, '') : name;
-  return { id, path, bytes: await bytesAt(path) };
+  return { id, path, bytes: bytes ?? (await bytesAt(path)) };
 }
 
 /** Bytes of a file, or of all files of a folder. */

@@ -1,6 +1,7 @@
 // An engine that speaks: messages become tokens, tokens become text, and the answer ends where it should.
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
+import type { SourceModule } from '../checkpoint/sources.ts';
 import { chatFormatFor } from '../tokenizer/chat-format.ts';
 import { templateFromGguf, tokenizerFromGguf } from '../tokenizer/from-gguf.ts';
 import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenizer.ts';
@@ -26,13 +27,16 @@ import {
  * @throws CheckpointError when the file cannot be used or has no tokenizer; RangeError naming an option; the signal's reason.
  */
 export async function openChat(path: string, options: EngineOptions = {}): Promise<ChatModel> {
-  const { tokenizer, format } = await readVocabulary(path);
+  const { tokenizer, format } = await readVocabulary(path, options.sources);
   return createChat(await openEngine(path, { ...options, tokenBytes: tokenBytesOf(tokenizer) }), tokenizer, format);
 }
 
 /** A checkpoint's tokenizer and chat format; weights are left alone. @throws CheckpointError when it has none that we know */
-export async function readVocabulary(path: string): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
-  await using checkpoint = await openCheckpoint(path);
+export async function readVocabulary(
+  path: string,
+  sources?: SourceModule,
+): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
+  await using checkpoint = await openCheckpoint(path, sources);
   try {
     const tokenizer = tokenizerFromGguf(checkpoint.metadata);
     return { tokenizer, format: chatFormatFor(tokenizer, templateFromGguf(checkpoint.metadata)) };

@@ -1,6 +1,7 @@
 // The engine itself, computing on the thread that calls it: a backend, a model, a cache, and a loop over what waits and runs.
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
+import type { SourceModule } from '../checkpoint/sources.ts';
 import { cacheShape, planModel } from '../model/config.ts';
 import { expertReader } from '../model/expert-reader.ts';
 import { ExpertStream } from '../model/expert-stream.ts';
@@ -50,7 +51,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
   const checked = checkEngineOptions(options);
   options.signal?.throwIfAborted();
   await using opened = new AsyncDisposableStack();
-  const checkpoint = opened.use(await openCheckpoint(path));
+  const checkpoint = opened.use(await openCheckpoint(path, options.sources));
   const modelPlan = planModel(checkpoint);
   const bound = bindWeights(checkpoint, modelPlan);
   const contextTokens = contextOf(checked, modelPlan.config);
@@ -64,6 +65,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
     });
   const memory = planMemory(bound, {
     memory: checked.memory,
+    onDemand: options.sources !== undefined,
     available: availableMemory(),
     maxBatch: checked.maxBatch,
     cacheShape: shapeOf,
@@ -117,7 +119,15 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
       checked.cacheBytes ?? maxSequences * fullCacheBytes(cache.shape, cache.layout.startsWith('F32') ? 4 : 2),
   };
   const k = options.around?.(backend, model) ?? backend;
-  return new LocalEngine(info, loop, { backend: k, model, cache, grammars, stream, opened: opened.move() });
+  return new LocalEngine(info, loop, {
+    backend: k,
+    model,
+    cache,
+    grammars,
+    stream,
+    opened: opened.move(),
+    sources: options.sources,
+  });
 }
 
 class LocalEngine implements Engine {
@@ -127,6 +137,7 @@ class LocalEngine implements Engine {
   readonly #grammars: Grammars;
   readonly #stream: ExpertStream | null;
   readonly #opened: AsyncDisposableStack;
+  readonly #sources: SourceModule | undefined;
   readonly #loop: EngineLoop;
   readonly #scratch;
   #modelDigest: string | null = null;
@@ -143,15 +154,17 @@ class LocalEngine implements Engine {
       readonly stream: ExpertStream | null;
       /** All of the others that must be closed. */
       readonly opened: AsyncDisposableStack;
+      readonly sources: SourceModule | undefined;
     },
   ) {
-    const { backend, model, cache, grammars, stream, opened } = parts;
+    const { backend, model, cache, grammars, stream, opened, sources } = parts;
     this.info = info;
     this.#backend = backend;
     this.#cache = cache;
     this.#grammars = grammars;
     this.#stream = stream;
     this.#opened = opened;
+    this.#sources = sources;
     this.#loop = new EngineLoop(backend, model, cache, options);
     this.#scratch = createScratch(model.config.vocab);
   }
@@ -340,7 +353,7 @@ class LocalEngine implements Engine {
   async #identity(): Promise<CacheIdentity> {
     this.#loop.checkOpen();
     if (!this.#modelDigest) {
-      await using checkpoint = await openCheckpoint(this.info.path);
+      await using checkpoint = await openCheckpoint(this.info.path, this.#sources);
       this.#modelDigest = await modelDigest(checkpoint);
     }
     return identityOf(this.#modelDigest, this.#cache.layout, this.#cache.shape);

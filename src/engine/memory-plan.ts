@@ -41,6 +41,8 @@ export interface MemoryOptions {
   readonly memory: number | undefined;
   /** What is free, bytes. */
   readonly available: number;
+  /** Experts are read when they are wanted, also where all of them have room. */
+  readonly onDemand?: boolean;
   readonly maxBatch: number | undefined;
   /** Shape of keys and values for a longest batch, and bytes of one number in them. */
   readonly cacheShape: (maxBatch: number) => CacheShape;
@@ -66,7 +68,7 @@ export function passBytesOf({ config, layers }: ModelPlan, tokens: number): numb
  * @throws CheckpointError when not even one expert has room; it says how much is needed.
  */
 export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPlan {
-  const { memory, available } = options;
+  const { memory, available, onDemand = false } = options;
   const layers: readonly StreamedLayer[] = expertLayers(bound);
   const given = memory ?? available * (1 - LEFT_FREE);
   const needs = (maxBatch: number) => {
@@ -82,7 +84,7 @@ export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPla
   const rest = usual.cacheBytes + usual.passBytes + usual.runtimeBytes;
   // Where nobody says how much may be taken, a cache that may never fill is no reason to read from disk.
   const all = bound.weightBytes + (memory === undefined ? 0 : rest);
-  if (all <= (layers.length === 0 ? (memory ?? available) : given))
+  if (all <= (layers.length === 0 ? (memory ?? available) : given) && !(onDemand && layers.length > 0))
     return { memoryBytes: Infinity, residentBytes: bound.weightBytes, ...usual, experts: null };
   const { path } = bound.checkpoint;
   if (layers.length === 0) throw new CheckpointError(path, tooLarge(all, memory, available));

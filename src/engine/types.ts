@@ -1,4 +1,5 @@
 // Tokens in, tokens out: what an engine promises. The engine never sees text.
+import type { SourceModule } from '../checkpoint/sources.ts';
 import type { StreamStats } from '../model/expert-stats.ts';
 import type { Llama4Config } from '../model/llama4.ts';
 import type { TokenBytes } from './token-trie.ts';
@@ -32,6 +33,11 @@ export interface EngineOptions {
    * the machine, or the container, has free.
    */
   readonly memory?: number;
+  /**
+   * Where the checkpoint's bytes come from when they are not, or not all, files of this machine. Experts are then read when a token
+   * wants them, also where all of them have room.
+   */
+  readonly sources?: SourceModule;
   /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
   readonly maxRestarts?: number;
   /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */

@@ -121,5 +121,5 @@ function repoFile(what: string, entry: Json): RepoFile {
 }
 
 /** Where a file of a commit is downloaded. */
-export const fileUrl = (endpoint: string, { repo, commit }: RepoInfo, path: string): string =>
+export const fileUrl = (endpoint: string, { repo, commit }: Pick<RepoInfo, 'repo' | 'commit'>, path: string): string =>
   `${endpoint}/${repo}/resolve/${commit}/${encode(path)}`;

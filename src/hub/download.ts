@@ -5,8 +5,11 @@ import { dirname } from 'node:path';
 import { fileUrl, type RepoFile, type RepoInfo } from './api.ts';
 import { cachePaths, lengthOf, linkToBlob } from './cache.ts';
 import { HubError } from './errors.ts';
+import { fetchPieces } from './fetch-pieces.ts';
 import { get, type HttpOptions, retrying } from './http.ts';
 import { acquireLock, type Lock } from './lock.ts';
+import { hasLog, logPath, PieceFile, presentBytes, removePieces } from './piece-file.ts';
+import { writeAll } from './write-all.ts';
 
 export interface DownloadOptions extends HttpOptions {
   /** Bytes of the file that are here; `checking` while what an earlier download left is hashed. */
@@ -15,12 +18,12 @@ export interface DownloadOptions extends HttpOptions {
   readonly onWait?: () => void;
 }
 
-/** Bytes of a file that an earlier, broken download left. */
-export const incompleteBytes = async (cache: string, repo: string, file: RepoFile): Promise<number> =>
-  (await lengthOf(incompletePath(cachePaths(cache, repo).blob(file.hash.hex)))) ?? 0;
+/** Bytes of a file that is not whole which are here: left by a broken download, or fetched because a model was run. */
+export const incompleteBytes = (cache: string, repo: string, file: RepoFile): Promise<number> =>
+  presentBytes(incompletePath(cachePaths(cache, repo).blob(file.hash.hex)), file.bytes);
 
 /** Other tools append to `<hash>.incomplete` under locks we cannot take; a name of our own keeps both safe. */
-const incompletePath = (blob: string): string => `${blob}.maverick.incomplete`;
+export const incompletePath = (blob: string): string => `${blob}.maverick.incomplete`;
 
 /**
  * Puts a file of a commit into the cache and returns its path under snapshots/. Does nothing when it is there already.
@@ -51,9 +54,10 @@ async function fetchBlob(
   const what = `hf:${repo.repo}:${file.path}`;
   await mkdir(dirname(blob), { recursive: true });
   for (let spoiled = 0; ; spoiled++) {
-    const digest = await fetchAll(what, repo, file, incomplete, options);
+    const fetch = (await hasLog(incomplete)) ? fetchMissing : fetchAll;
+    const digest = await fetch(what, repo, file, incomplete, options);
     if (digest === file.hash.hex) break;
-    await rm(incomplete, { force: true });
+    await removePieces(incomplete);
     if (spoiled === 1)
       throw new HubError(
         'integrity',
@@ -66,7 +70,41 @@ async function fetchBlob(
       'disk',
       `${what}: another process took this download over while this one slept. Run the command again.`,
     );
+  await rm(logPath(incomplete), { force: true });
   await rename(incomplete, blob);
+}
+
+/** Fetches the pieces that are missing, or that are no longer what they were, and returns the hash of all of the file. */
+async function fetchMissing(
+  what: string,
+  repo: RepoInfo,
+  file: RepoFile,
+  incomplete: string,
+  options: DownloadOptions,
+): Promise<string> {
+  await using pieces = await PieceFile.open(what, incomplete, file.bytes);
+  const hash = newHash(file);
+  let bytes = 0;
+  const add = (piece: Uint8Array, phase: 'checking' | 'downloading'): void => {
+    hash.update(piece);
+    bytes += piece.length;
+    options.onProgress?.(bytes, phase);
+  };
+  for (let index = 0; index < pieces.count; ) {
+    options.signal?.throwIfAborted();
+    const piece = new Uint8Array(pieces.lengthOf(index));
+    if (await pieces.read(index, 0, piece)) {
+      add(piece, 'checking');
+      index++;
+      continue;
+    }
+    let end = index + 1;
+    while (end < pieces.count && !pieces.has(end)) end++;
+    await fetchPieces(repo, file, pieces, index, end, options, (_, fetched) => add(fetched, 'downloading'));
+    index = end;
+  }
+  await pieces.sync();
+  return hash.digest('hex');
 }
 
 /** Fetches what is missing of the file and returns the hash of all of it. */
@@ -157,19 +195,4 @@ function rangeStart(response: Response): number {
   if (response.status !== 206) return 0;
   const start = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
   return start === undefined ? -1 : Number(start);
-}
-
-async function writeAll(out: FileHandle, chunk: Uint8Array, position: number, what: string): Promise<void> {
-  try {
-    for (let written = 0; written < chunk.length; )
-      written += (await out.write(chunk, written, chunk.length - written, position + written)).bytesWritten;
-  } catch (cause) {
-    const reason =
-      cause instanceof Error && 'code' in cause && cause.code === 'ENOSPC' ? 'the disk is full' : String(cause);
-    throw new HubError(
-      'disk',
-      `${what}: writing to the cache failed: ${reason}. Free some space or set HF_HOME to another disk; what has arrived is kept.`,
-      { cause },
-    );
-  }
 }

@@ -37,6 +37,8 @@ export interface FakeHub extends AsyncDisposable {
   readonly api: Misbehaviour[];
   /** Bytes of file bodies sent so far. */
   sent: number;
+  /** Sends bodies in pieces of so many bytes, with so many ms between them. */
+  slow: { readonly bytes: number; readonly ms: number } | null;
 }
 
 /** Files of 1 KiB and more are LFS files, as the hub keeps large ones. */
@@ -47,7 +49,13 @@ export const gitSha1 = (content: Buffer): string =>
 
 /** @param pageSize entries of the file list in one answer. */
 export async function fakeHub(repos: Readonly<Record<string, FakeRepo>>, pageSize = 3): Promise<FakeHub> {
-  const hub = { requests: [] as Seen[], cdn: [] as Misbehaviour[], api: [] as Misbehaviour[], sent: 0 };
+  const hub = {
+    requests: [] as Seen[],
+    cdn: [] as Misbehaviour[],
+    api: [] as Misbehaviour[],
+    sent: 0,
+    slow: null as FakeHub['slow'],
+  };
   const cdn = await listen((request, response) => {
     note(request);
     const [, owner, name, ...rest] = decodeURIComponent(request.url!.split('?')[0]!).split('/');
@@ -102,19 +110,24 @@ export async function fakeHub(repos: Readonly<Record<string, FakeRepo>>, pageSiz
       end(response, bad.status, bad.headers);
       return;
     }
-    const from = bad && 'ignoreRange' in bad ? null : /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
+    const from = bad && 'ignoreRange' in bad ? null : /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
     const start = Number(from?.[1] ?? 0);
     if (from && start >= content.length) {
       end(response, 416);
       return;
     }
-    let body = content.subarray(start);
+    const stop = from?.[2] ? Math.min(content.length, Number(from[2]) + 1) : content.length;
+    let body = content.subarray(start, stop);
     if (bad && 'wrongBytes' in bad) body = Buffer.from(body).fill(0, 0, Math.min(8, body.length));
     if (bad && 'tooLong' in bad) body = Buffer.concat([body, Buffer.from('more')]);
     const length = { 'content-length': String(body.length), 'accept-ranges': 'bytes' };
-    const range = from ? { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` } : {};
+    const range = from ? { 'content-range': `bytes ${start}-${stop - 1}/${content.length}` } : {};
     response.writeHead(from ? 206 : 200, { ...headers, ...length, ...range });
     const cut = bad && 'cutAfter' in bad ? bad.cutAfter : bad && 'stallAfter' in bad ? bad.stallAfter : null;
+    if (cut === null && hub.slow) {
+      void trickle(response, body, hub.slow);
+      return;
+    }
     if (cut === null) {
       hub.sent += body.length;
       response.end(body);
@@ -125,6 +138,20 @@ export async function fakeHub(repos: Readonly<Record<string, FakeRepo>>, pageSiz
       // Give the bytes time to arrive before the connection breaks.
       if (bad && 'cutAfter' in bad) setTimeout(() => response.destroy(), 20);
     });
+  }
+
+  async function trickle(
+    response: ServerResponse,
+    body: Buffer,
+    { bytes, ms }: NonNullable<FakeHub['slow']>,
+  ): Promise<void> {
+    for (let at = 0; at < body.length && !response.destroyed; at += bytes) {
+      const part = body.subarray(at, at + bytes);
+      hub.sent += part.length;
+      response.write(part);
+      await new Promise(resolve => setTimeout(resolve, ms));
+    }
+    response.end();
   }
 
   function info(response: ServerResponse, repo: FakeRepo): void {
@@ -146,6 +173,12 @@ export async function fakeHub(repos: Readonly<Record<string, FakeRepo>>, pageSiz
     ...hub,
     get sent() {
       return hub.sent;
+    },
+    get slow() {
+      return hub.slow;
+    },
+    set slow(slow: FakeHub['slow']) {
+      hub.slow = slow;
     },
     endpoint: main.address,
     [Symbol.asyncDispose]: async () => {

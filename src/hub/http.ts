@@ -105,6 +105,7 @@ function transientReason(error: unknown): string | null {
 
 /**
  * One GET, redirects followed. Only 2xx comes back.
+ * @param onHop sees every answer on the way, the last included
  * @throws HubError for what trying again does not cure; other errors inside `retrying` are tried again.
  */
 export async function get(
@@ -113,6 +114,7 @@ export async function get(
   { settings }: HttpOptions,
   { signal }: Watch,
   headers: Readonly<Record<string, string>> = {},
+  onHop?: (response: Response) => void,
 ): Promise<Response> {
   const hub = new URL(settings.endpoint).origin;
   let at = new URL(url);
@@ -126,6 +128,7 @@ export async function get(
       redirect: 'manual',
       signal,
     });
+    onHop?.(response);
     const location = response.headers.get('location');
     if (response.status >= 300 && response.status < 400 && location) {
       await response.body?.cancel();
