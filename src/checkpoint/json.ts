@@ -66,7 +66,7 @@ export class Fields {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
       throw new CheckpointError(
         path,
-        `${place.replace(/\.$/, '') || 'the file'}: got ${shownJson(value)}, wanted an object.`,
+        `${place.replace(/[.: ]+$/, '') || 'the file'}: got ${shownJson(value)}, wanted an object.`,
       );
     this.#value = value as { readonly [key: string]: Json };
   }

@@ -27,7 +27,8 @@ export async function openCheckpoint(path: string, sources?: SourceModule): Prom
   return openGguf(path);
 }
 
-async function openModelFolder(folder: Folder): Promise<Checkpoint> {
+/** Opens what a folder holds, wherever it is. @throws CheckpointError as {@link openCheckpoint} */
+export async function openModelFolder(folder: Folder): Promise<Checkpoint> {
   const { names, path } = folder;
   if (names.has('config.json') && hasSafetensors(folder)) return openHuggingFace(folder);
   const gguf = [...names].filter(name => /\.gguf$/i.test(name) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name));
