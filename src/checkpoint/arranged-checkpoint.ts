@@ -1,6 +1,7 @@
 // A checkpoint whose tensors are views of others: under the names and in the shapes that a GGUF of the same model has.
-import { type Arranged, readArranged } from './arranged.ts';
+import { type Arranged, isPlain, readArranged } from './arranged.ts';
 import { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint.ts';
+import { numberBytes } from './numbers.ts';
 import type { Source } from './sources.ts';
 
 export class ArrangedCheckpoint implements Checkpoint {
@@ -41,6 +42,19 @@ export class ArrangedCheckpoint implements Checkpoint {
     }
     const rows = await this.#band.bytes;
     into.set(rows.subarray(offset - band.start, offset - band.start + into.length));
+  }
+
+  placeOf(tensor: TensorInfo): { path: string; offset: number } | null {
+    const arranged = this.#arranged.get(tensor.name);
+    if (!arranged || !isPlain(arranged)) return null;
+    const { raw, start } = arranged.parts[0]!;
+    return raw.source.checkUnchanged
+      ? { path: raw.source.path, offset: raw.offset + start * numberBytes[raw.type] }
+      : null;
+  }
+
+  async checkUnchanged(): Promise<void> {
+    for (const source of this.#sources) await source.checkUnchanged?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

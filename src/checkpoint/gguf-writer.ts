@@ -189,7 +189,7 @@ async function writePart(
 }
 
 /** Writes all of `bytes` at `position`, and returns the position after them. */
-async function append(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
+export async function append(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
   for (let done = 0; done < bytes.length; ) {
     const length = Math.min(bytes.length - done, 2 ** 30); // one write takes less than 2 GiB
     done += (await file.write(bytes, done, length, position + done)).bytesWritten;

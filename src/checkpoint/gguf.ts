@@ -2,6 +2,7 @@
 import { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint.ts';
 import { parsePartPath, partPath } from './gguf-format.ts';
 import { type GgufHeader, integerOf, type PlacedTensor, readGgufHeader, shown } from './gguf-header.ts';
+import { withoutOllama } from './ollama.ts';
 import { type OpenSource, openFile, type Source } from './sources.ts';
 
 /**
@@ -114,7 +115,7 @@ class GgufCheckpoint implements Checkpoint {
   constructor(parts: readonly Part[]) {
     const first = parts[0]!;
     this.path = first.source.path;
-    this.metadata = first.header.metadata;
+    this.metadata = withoutOllama(first.header.metadata);
     this.#sources = parts.map(({ source }) => source);
     const tensors = new Map<string, TensorInfo>();
     for (const { source, header } of parts)

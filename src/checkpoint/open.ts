@@ -5,6 +5,7 @@ import { type Checkpoint, CheckpointError } from './checkpoint.ts';
 import { type Folder, openFolder } from './folder.ts';
 import { openGguf } from './gguf.ts';
 import { openHuggingFace } from './huggingface/huggingface.ts';
+import { hasShards, openMeta } from './meta/meta.ts';
 import { hasSafetensors } from './safetensors.ts';
 import { openerOf, type SourceModule } from './sources.ts';
 
@@ -31,6 +32,7 @@ export async function openCheckpoint(path: string, sources?: SourceModule): Prom
 export async function openModelFolder(folder: Folder): Promise<Checkpoint> {
   const { names, path } = folder;
   if (names.has('config.json') && hasSafetensors(folder)) return openHuggingFace(folder);
+  if (names.has('params.json') && hasShards(folder)) return openMeta(folder);
   const gguf = [...names].filter(name => /\.gguf$/i.test(name) && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name));
   if (gguf.length === 1) return openGguf(join(path, gguf[0]!));
   throw new CheckpointError(path, `the folder holds no model: ${whatIsMissing(names, gguf)}`);
@@ -42,6 +44,7 @@ function whatIsMissing(names: ReadonlySet<string>, gguf: readonly string[]): str
     const pickled = [...names].some(name => /^pytorch_model.*\.bin$/.test(name));
     return `config.json is there, but no model.safetensors and no model.safetensors.index.json${pickled ? '; pytorch_model.bin is not read, get the safetensors files' : '; fetch them'}.`;
   }
+  if (names.has('params.json')) return 'params.json is there, but no consolidated.00.pth; fetch all shards.';
   if (hasSafetensors({ names } as Folder)) return 'safetensors files are there, but no config.json; fetch it.';
   return 'wanted a GGUF file, or config.json and model.safetensors, or params.json and consolidated.00.pth.';
 }

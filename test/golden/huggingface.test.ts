@@ -7,7 +7,8 @@ import { createReferenceBackend } from '../../src/backends/reference/reference.t
 import { createWasmBackend } from '../../src/backends/wasm/wasm.ts';
 import { compare, load } from './harness.ts';
 
-const at = (name: string): string => fileURLToPath(new URL(`../fixtures/huggingface/${name}`, import.meta.url));
+const at = (name: string, kind = 'huggingface'): string =>
+  fileURLToPath(new URL(`../fixtures/${kind}/${name}`, import.meta.url));
 const tokens: number[] = JSON.parse(readFileSync(at('tokens.json'), 'utf8'));
 const expected = (name: string): Float32Array => {
   const bytes = readFileSync(at(`${name}.logprobs.f32`));
@@ -29,5 +30,15 @@ describe.each(Object.keys(backends))('transformers, on %s', backend => {
     expect(maxDifference).toBeLessThanOrEqual(5e-3);
     expect(meanKl).toBeLessThanOrEqual(1e-6);
     expect(top1).toBe(1);
+  });
+});
+
+describe("Meta's shards", () => {
+  test.each(['scout', 'guard'])('%s: the same bits as the Hugging Face folder', async name => {
+    await using folder = await load(at(name), createReferenceBackend());
+    await using shards = await load(at(name, 'meta'), createReferenceBackend());
+    expect(shards.config).toEqual({ ...folder.config, contextLength: shards.config.contextLength });
+    const want = await folder.step({ sequence: 0, tokens });
+    expect(await shards.step({ sequence: 0, tokens })).toEqual(want);
   });
 });

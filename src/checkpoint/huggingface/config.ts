@@ -127,9 +127,10 @@ function llama4(fields: Fields, root: Fields): ModelConfig {
   const step = fields.integer('interleave_moe_layer_step', 0, 4096, 1);
   const listed = fields.integers('moe_layers', 0, g.layers - 1);
   const indices = Array.from({ length: g.layers }, (_, i) => i);
-  const moe = indices.map(i => (listed ? listed.includes(i) : step > 0 && (i + 1) % step === 0));
-  const routed = moe.includes(true);
-  const experts = routed ? fields.integer('num_local_experts', 1, 65536) : 0;
+  const wanted = indices.map(i => (listed ? listed.includes(i) : step > 0 && (i + 1) % step === 0));
+  const experts = wanted.includes(true) ? fields.integer('num_local_experts', 0, 65536) : 0;
+  const moe = wanted.map(sparse => sparse && experts > 0);
+  const routed = experts > 0;
   const ff = fields.integer('intermediate_size_mlp', 1, 2 ** 24);
   const expertFf = fields.integer('intermediate_size', 1, 2 ** 24);
   set('feed_forward_length', ff);
