@@ -34,7 +34,7 @@ const allowed: Record<string, string[]> = {
   engine: ['src/checkpoint/', 'src/backends/', 'src/model/'],
   eval: ['src/checkpoint/checkpoint.ts', 'src/engine/', 'src/tokenizer/', 'src/model/observe.ts'],
   calibrate: ['src/checkpoint/', 'src/backends/backend.ts', 'src/model/', 'src/engine/'],
-  hub: ['src/checkpoint/', 'src/backends/reference/'],
+  hub: ['src/checkpoint/', 'src/licence/', 'src/backends/reference/'],
   server: ['src/engine/types.ts', 'src/engine/chat-types.ts', 'src/tokenizer/tokenizer.ts'],
   'ai-sdk': ['src/server/', 'src/engine/chat-types.ts'],
   web: ['src/server/wire.ts'],

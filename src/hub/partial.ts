@@ -1,12 +1,13 @@
 // Runs a model before it is all here: which files it is, where their pieces lie, and nobody else who changes them meanwhile.
 import type { SourceModule } from '../checkpoint/sources.ts';
+import { type Agreement, agreementOf } from './agreement.ts';
 import type { RepoFile } from './api.ts';
 import { cachePaths, lengthOf, linkToBlob } from './cache.ts';
 import { chooseFiles } from './choose.ts';
 import { incompleteBytes } from './download.ts';
 import { HubError } from './errors.ts';
 import type { HttpOptions } from './http.ts';
-import { type Listing, repoListing } from './listing.ts';
+import { repoListing } from './listing.ts';
 import { acquireLock } from './lock.ts';
 import type { RemoteFiles } from './partial-source.ts';
 import { parseReference } from './reference.ts';
@@ -21,8 +22,8 @@ export interface PartialModel extends AsyncDisposable {
 }
 
 export interface PartialOptions extends HttpOptions {
-  /** Known before the first byte of the model is fetched; throwing here stops it. */
-  readonly onListing?: (listing: Listing) => void | Promise<void>;
+  /** The licence asks to be accepted: throwing says that it is not, before the first byte of the model is fetched. */
+  readonly onAgreement?: (agreement: Agreement) => Promise<void>;
   readonly pieceBytes?: number;
 }
 
@@ -34,14 +35,14 @@ export interface PartialOptions extends HttpOptions {
 export async function openPartial(name: string, options: PartialOptions): Promise<PartialModel> {
   const reference = parseReference(name);
   const { settings } = options;
-  const listing = await repoListing(reference, options);
-  const { info, files } = listing;
+  const { info, files } = await repoListing(reference, options);
   const chosen = chooseFiles(
     `hf:${info.repo}`,
     files.map(file => file.path),
     reference.file,
   );
-  await options.onListing?.(listing);
+  const agreement = options.onAgreement && (await agreementOf(info, files, options));
+  if (agreement) await options.onAgreement?.(agreement);
   const paths = cachePaths(settings.cache, info.repo);
   const parts = chosen.parts.map(path => files.find(file => file.path === path)!);
   await using locks = new AsyncDisposableStack();
