@@ -1,6 +1,7 @@
-// Compiles src/backends/kernels and the addon around them with the machine's C++ compiler: dist/native/maverick-<variant>.node.
-// Usage: node scripts/build-native.ts [--all] [output folder]. It makes the best variant for this processor and `plain`, or all of
-// this architecture. Without a compiler it says so in one line, and WebAssembly is used.
+// Compiles src/backends/kernels and the addon around them with the machine's C++ compiler: dist/native/maverick-<variant>.node; with
+// --quantize src/quantize/kernels and theirs: quantize-<variant>.node.
+// Usage: node scripts/build-native.ts [--quantize] [--all] [output folder]. It makes the best variant for this processor and `plain`, or
+// all of this architecture. Without a compiler it says so in one line, and WebAssembly is used.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -58,7 +59,12 @@ const linkerFlags: Partial<Record<NodeJS.Platform, readonly string[]>> = {
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const backends = join(root, 'src/backends');
-const { values, positionals } = parseArgs({ options: { all: { type: 'boolean' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { all: { type: 'boolean' }, quantize: { type: 'boolean' } },
+  allowPositionals: true,
+});
+const name = values.quantize ? 'quantize' : 'maverick';
+const room = values.quantize ? join(root, 'src/quantize') : backends;
 const output = positionals[0] ?? join(root, 'dist/native');
 
 /** Runs a program; resolves to what it printed when it failed, or undefined. */
@@ -129,7 +135,7 @@ async function build(folder: string): Promise<void> {
   writeFileSync(join(folder, 'formats-tables.h'), await tablesHeader());
   const headers = join(dirname(createRequire(import.meta.url).resolve('node-api-headers/package.json')), 'include');
   const include = [`-I${folder}`, `-I${join(backends, 'kernels')}`, '-isystem', headers];
-  const units = readdirSync(join(backends, 'kernels')).filter(name => name.endsWith('.cpp'));
+  const units = readdirSync(join(room, 'kernels')).filter(unit => unit.endsWith('.cpp'));
 
   const jobs: (() => Promise<void>)[] = [];
   const compile = (variant: string, source: string, flags: readonly string[]): void => {
@@ -145,8 +151,8 @@ async function build(folder: string): Promise<void> {
     });
   };
   for (const variant of wanted) {
-    for (const unit of units) compile(variant, join(backends, 'kernels', unit), instructionFlags[variant]!);
-    compile(variant, join(backends, 'native/addon.cpp'), [`-DVARIANT_${variant}`]);
+    for (const unit of units) compile(variant, join(room, 'kernels', unit), instructionFlags[variant]!);
+    compile(variant, join(room, 'native/addon.cpp'), [`-DVARIANT_${variant}`]);
   }
   await inParallel(jobs);
 
@@ -155,10 +161,10 @@ async function build(folder: string): Promise<void> {
     wanted.map(variant => async () => {
       const objects = [...units, 'addon.cpp'].map(unit => join(folder, `${variant}-${basename(unit, '.cpp')}.o`));
       // Written aside and renamed, so that a reader never meets half a file, nor one that it has open changes.
-      const aside = join(output, `maverick-${variant}.node.${process.pid}`);
+      const aside = join(output, `${name}-${variant}.node.${process.pid}`);
       const printed = await failureOf(compiler, [...linking, ...objects, '-o', aside]);
       if (printed !== undefined) throw new Error(`${compiler}: ${errorLine(printed)}`);
-      renameSync(aside, join(output, `maverick-${variant}.node`));
+      renameSync(aside, join(output, `${name}-${variant}.node`));
     }),
   );
 }
@@ -169,9 +175,10 @@ try {
 } catch (error) {
   // Kernels of older sources would be worse than none.
   if (existsSync(output))
-    for (const name of readdirSync(output)) if (name.endsWith('.node')) rmSync(join(output, name));
+    for (const file of readdirSync(output))
+      if (file.startsWith(`${name}-`) && file.endsWith('.node')) rmSync(join(output, file));
   console.log(
-    `No native kernels (${(error as Error).message}); WebAssembly is used. To get them: install a C++20 compiler and run npm run build.`,
+    `No native ${values.quantize ? 'quantizing ' : ''}kernels (${(error as Error).message}); WebAssembly is used. To get them: install a C++20 compiler and run npm run build.`,
   );
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -40,6 +40,33 @@ const steps: Step[] = [
     optional: true,
   },
   {
+    name: 'quantizing kernels',
+    inputs: [
+      'src/quantize/kernels/**/*.{cpp,h}',
+      'src/backends/kernels/simd*.h',
+      'src/backends/formats-tables.ts',
+      'scripts/{build-kernels,tables-header}.ts',
+    ],
+    output: 'dist/kernels/quantize.wasm',
+    command: 'node',
+    args: ['scripts/build-kernels.ts', 'quantize'],
+  },
+  {
+    name: 'native quantizing kernels',
+    inputs: [
+      'src/quantize/kernels/**/*.{cpp,h}',
+      'src/quantize/native/*.cpp',
+      'src/backends/kernels/simd*.h',
+      'src/backends/native/{load.ts,processor.h}',
+      'src/backends/formats-tables.ts',
+      'scripts/{build-native,tables-header}.ts',
+    ],
+    output: 'dist/native/quantize-plain.node',
+    command: 'node',
+    args: ['scripts/build-native.ts', '--quantize'],
+    optional: true,
+  },
+  {
     name: 'library',
     inputs: ['src/**/*.ts', 'tsconfig*.json'],
     output: 'dist/index.js',

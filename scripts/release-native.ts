@@ -12,8 +12,12 @@ const folder = join(process.argv[2] ?? join(root, 'dist/prebuilt'), name);
 rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 
-spawnSync(process.execPath, [join(root, 'scripts/build-native.ts'), '--all', folder], { stdio: 'inherit' });
-const files = (variants[process.arch] ?? []).map(variant => `maverick-${variant}.node`);
+for (const which of [[], ['--quantize']])
+  spawnSync(process.execPath, [join(root, 'scripts/build-native.ts'), ...which, '--all', folder], { stdio: 'inherit' });
+const files = (variants[process.arch] ?? []).flatMap(variant => [
+  `maverick-${variant}.node`,
+  `quantize-${variant}.node`,
+]);
 const missing = files.filter(file => !existsSync(join(folder, file)));
 if (files.length === 0 || missing.length > 0) {
   rmSync(folder, { recursive: true });
@@ -35,4 +39,6 @@ const manifest = {
 };
 writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
 copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
-console.log(`${folder}: ${name} ${version}, ${files.length} variants${glibc ? `, for glibc ${glibc} or later` : ''}.`);
+console.log(
+  `${folder}: ${name} ${version}, ${files.length / 2} variants${glibc ? `, for glibc ${glibc} or later` : ''}.`,
+);

@@ -1,5 +1,6 @@
 // What every kind of checkpoint file becomes: metadata, and named byte ranges that are read only when asked for.
 import type { DType } from './dtype.ts';
+import type { ValueType } from './gguf-format.ts';
 
 /** A metadata value. Integers that do not fit a double stay bigint. */
 export type MetadataValue = string | number | bigint | boolean | readonly MetadataValue[];
@@ -16,6 +17,8 @@ export interface Checkpoint extends AsyncDisposable {
   /** What the user named: the path of the first file. */
   readonly path: string;
   readonly metadata: ReadonlyMap<string, MetadataValue>;
+  /** The types that a GGUF file states its values in, or the elements of its arrays: for who writes them again. */
+  readonly metadataTypes?: ReadonlyMap<string, ValueType>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /**
    * Fills `into` with the tensor's bytes from byte `offset` on. `into` may lie in shared memory.

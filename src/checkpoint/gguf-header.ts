@@ -38,6 +38,8 @@ export interface PlacedTensor extends TensorInfo {
 export interface GgufHeader {
   readonly metadata: ReadonlyMap<string, MetadataValue>;
   readonly types: ReadonlyMap<string, ValueType>;
+  /** The types of arrays' elements. */
+  readonly elementTypes: ReadonlyMap<string, ValueType>;
   readonly tensors: ReadonlyMap<string, PlacedTensor>;
 }
 
@@ -49,12 +51,17 @@ export async function readGgufHeader(source: Source): Promise<GgufHeader> {
   await cursor.need(16);
   const tensorCount = cursor.count('the tensor count', tensorBytes, maxTensors);
   const entryCount = cursor.count('the metadata count', entryBytes, maxEntries);
-  const { metadata, types } = await readMetadata(cursor, entryCount);
+  const { metadata, types, elementTypes } = await readMetadata(cursor, entryCount);
   const tensors = await readTensors(cursor, tensorCount);
   const alignment = integerOf(source.path, { metadata, types }, 'general.alignment', 1, maxAlignment, defaultAlignment);
   if (!Number.isInteger(Math.log2(alignment)))
     throw new CheckpointError(source.path, `metadata general.alignment is ${alignment}; it must be a power of two.`);
-  return { metadata, types, tensors: placeTensors(source, tensors, alignUp(cursor.position, alignment), alignment) };
+  return {
+    metadata,
+    types,
+    elementTypes,
+    tensors: placeTensors(source, tensors, alignUp(cursor.position, alignment), alignment),
+  };
 }
 
 /** A whole number among the metadata, or `fallback` where the key is absent. */
@@ -93,9 +100,10 @@ async function readMagic(cursor: HeaderCursor, source: Source): Promise<void> {
   cursor.fail(`GGUF version ${version} is not supported, 2 and 3 are; make the file again with a current converter.`);
 }
 
-async function readMetadata(cursor: HeaderCursor, count: number): Promise<Pick<GgufHeader, 'metadata' | 'types'>> {
+async function readMetadata(cursor: HeaderCursor, count: number): Promise<Omit<GgufHeader, 'tensors'>> {
   const metadata = new Map<string, MetadataValue>();
   const types = new Map<string, ValueType>();
+  const elementTypes = new Map<string, ValueType>();
   const budget = { elements: maxElements };
   for (let i = 0; i < count; i++) {
     cursor.field = `metadata key ${i + 1} of ${count}`;
@@ -103,10 +111,10 @@ async function readMetadata(cursor: HeaderCursor, count: number): Promise<Pick<G
     cursor.field = `metadata ${shown(key)}`;
     if (metadata.has(key)) cursor.fail('the key is given twice; the file is damaged.');
     const type = await readType(cursor);
-    metadata.set(key, await readValue(cursor, type, budget, 0));
+    metadata.set(key, await readValue(cursor, type, budget, 0, element => elementTypes.set(key, element)));
     types.set(key, type);
   }
-  return { metadata, types };
+  return { metadata, types, elementTypes };
 }
 
 async function readName(cursor: HeaderCursor): Promise<string> {
@@ -128,18 +136,25 @@ async function readValue(
   type: ValueType,
   budget: { elements: number },
   depth: number,
+  onArray: (elements: ValueType) => void,
 ): Promise<MetadataValue> {
   await cursor.need(valueBytes[type]);
-  if (type === 'array') return readArray(cursor, budget, depth + 1);
+  if (type === 'array') return readArray(cursor, budget, depth + 1, onArray);
   if (type !== 'string') return cursor.scalar(type);
   const length = cursor.count('the length of its text', 1, maxTextBytes);
   await cursor.need(length);
   return cursor.text(length);
 }
 
-async function readArray(cursor: HeaderCursor, budget: { elements: number }, depth: number): Promise<MetadataValue> {
+async function readArray(
+  cursor: HeaderCursor,
+  budget: { elements: number },
+  depth: number,
+  onArray: (elements: ValueType) => void = () => {},
+): Promise<MetadataValue> {
   if (depth > maxDepth) cursor.fail(`arrays lie more than ${maxDepth} deep in each other; the file is damaged.`);
   const type = await readType(cursor);
+  onArray(type);
   await cursor.need(8);
   const bytes = valueBytes[type];
   const cost = type === 'array' ? nestedArrayCost : 1;

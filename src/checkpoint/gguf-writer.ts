@@ -1,4 +1,5 @@
 // Writes GGUF v3, streamed to disk: tensors of any size pass through piece by piece, and a file appears only when it is whole.
+// `layoutGguf` tells what the files will be without writing them.
 // Source: ggml-org/ggml docs/gguf.md; the split keys as in llama.cpp tools/gguf-split.
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
@@ -9,12 +10,16 @@ import { MetadataEncoder, type WritableValue } from './gguf-metadata-encoder.ts'
 
 export { type TypedValue, typed, type WritableValue } from './gguf-metadata-encoder.ts';
 
-/** A tensor to be written. */
-export interface WritableTensor {
+/** A tensor whose place is asked for. */
+export interface SizedTensor {
   readonly name: string;
   readonly dtype: DType;
   /** Outermost dimension first, each at least 1; the innermost is a multiple of the format's block. */
   readonly shape: readonly number[];
+}
+
+/** A tensor to be written. */
+export interface WritableTensor extends SizedTensor {
   /**
    * The tensor's bytes in its file form: whole, or in pieces of any size. A piece is on its way to the disk before the next is
    * asked for, so that a generator may yield the same buffer again and again.
@@ -22,11 +27,11 @@ export interface WritableTensor {
   readonly data: Uint8Array | (() => Iterable<Uint8Array> | AsyncIterable<Uint8Array>);
 }
 
-export interface GgufContent {
+export interface GgufContent<T extends SizedTensor = WritableTensor> {
   /** In this order. `general.alignment` belongs in `alignment`, the `split.*` keys are the writer's own. */
   readonly metadata: Readonly<Record<string, WritableValue>> | ReadonlyMap<string, WritableValue>;
   /** In this order. Names are unique. */
-  readonly tensors: readonly WritableTensor[];
+  readonly tensors: readonly T[];
   /** Alignment of each tensor's data in bytes, a power of two; 32 where absent. */
   readonly alignment?: number;
   /**
@@ -43,34 +48,60 @@ export interface GgufContent {
  * @throws CheckpointError when metadata or a tensor cannot be written as it is (it is named), or its bytes are too few or too many.
  */
 export async function writeGguf(path: string, content: GgufContent): Promise<string[]> {
+  const parts = layoutGguf(path, content);
+  const written: string[] = [];
+  try {
+    for (const part of parts) {
+      const temporary = `${part.path}.${randomUUID()}.incomplete`;
+      written.push(temporary);
+      await writePart(path, temporary, part);
+    }
+    for (const [index, temporary] of written.entries()) await rename(temporary, parts[index]!.path);
+  } catch (error) {
+    for (const temporary of written) await rm(temporary, { force: true });
+    throw error;
+  }
+  return parts.map(part => part.path);
+}
+
+/** A tensor and the bytes from the file's start where its own are. */
+export type Placed<T> = T & { readonly byteLength: number; readonly offset: number };
+
+/** What one file of a GGUF will be: its header, tensors from `offset` on, zeros between them. */
+export interface GgufPart<T extends SizedTensor> {
+  readonly path: string;
+  readonly header: Uint8Array;
+  readonly tensors: readonly Placed<T>[];
+  readonly byteLength: number;
+}
+
+/**
+ * The files that `writeGguf` writes.
+ * @throws CheckpointError when metadata or a tensor cannot be written as it is (it is named).
+ */
+export function layoutGguf<T extends SizedTensor>(path: string, content: GgufContent<T>): GgufPart<T>[] {
   const alignment = content.alignment ?? defaultAlignment;
   if (!Number.isInteger(Math.log2(alignment)) || alignment < 1 || alignment > 2 ** 30)
     throw new CheckpointError(path, `alignment ${alignment} must be a power of two from 1 to 2^30.`);
   const tensors = checkTensors(path, content.tensors);
   const parts = content.split ? partition(path, tensors, content.split) : [tensors];
   const paths = content.split ? partPaths(path, parts.length) : [path];
-  const written: string[] = [];
-  try {
-    for (const [index, part] of parts.entries()) {
-      const split = content.split ? { index, count: parts.length, tensors: tensors.length } : null;
-      const header = encodeHeader(path, index === 0 ? content.metadata : {}, part, alignment, split);
-      const temporary = `${paths[index]!}.${randomUUID()}.incomplete`;
-      written.push(temporary);
-      await writePart(path, temporary, header, part, alignment);
-    }
-    for (const [index, temporary] of written.entries()) await rename(temporary, paths[index]!);
-  } catch (error) {
-    for (const temporary of written) await rm(temporary, { force: true });
-    throw error;
-  }
-  return paths;
+  return parts.map((part, index) => {
+    const split = content.split ? { index, count: parts.length, tensors: tensors.length } : null;
+    const header = encodeHeader(path, index === 0 ? content.metadata : {}, part, alignment, split);
+    let end = alignUp(header.length, alignment);
+    const placed = part.map(tensor => {
+      const offset = end;
+      end = alignUp(offset + tensor.byteLength, alignment);
+      return { ...tensor, offset };
+    });
+    return { path: paths[index]!, header, tensors: placed, byteLength: end };
+  });
 }
 
-interface Sized extends WritableTensor {
-  readonly byteLength: number;
-}
+type Sized<T> = T & { readonly byteLength: number };
 
-function checkTensors(path: string, tensors: readonly WritableTensor[]): Sized[] {
+function checkTensors<T extends SizedTensor>(path: string, tensors: readonly T[]): Sized<T>[] {
   const names = new Set<string>();
   return tensors.map(tensor => {
     const { name, dtype, shape } = tensor;
@@ -93,9 +124,13 @@ function checkTensors(path: string, tensors: readonly WritableTensor[]): Sized[]
   });
 }
 
-function partition(path: string, tensors: readonly Sized[], limits: NonNullable<GgufContent['split']>): Sized[][] {
+function partition<T>(
+  path: string,
+  tensors: readonly Sized<T>[],
+  limits: NonNullable<GgufContent['split']>,
+): Sized<T>[][] {
   const { maxTensors = Number.POSITIVE_INFINITY, maxBytes = Number.POSITIVE_INFINITY } = limits;
-  const parts: Sized[][] = [[]];
+  const parts: Sized<T>[][] = [[]];
   let bytes = 0;
   for (const tensor of tensors) {
     const part = parts.at(-1)!;
@@ -123,7 +158,7 @@ function partPaths(path: string, count: number): string[] {
 function encodeHeader(
   path: string,
   metadata: GgufContent['metadata'],
-  tensors: readonly Sized[],
+  tensors: readonly Sized<SizedTensor>[],
   alignment: number,
   split: { index: number; count: number; tensors: number } | null,
 ): Uint8Array {
@@ -155,22 +190,16 @@ function encodeHeader(
   return encoder.bytes();
 }
 
-async function writePart(
-  path: string,
-  temporary: string,
-  header: Uint8Array,
-  tensors: readonly Sized[],
-  alignment: number,
-): Promise<void> {
+async function writePart(path: string, temporary: string, part: GgufPart<WritableTensor>): Promise<void> {
   const file = await open(temporary, 'wx');
   try {
-    let position = await append(file, header, 0);
-    const pad = async () => {
-      position = await append(file, new Uint8Array(alignUp(position, alignment) - position), position);
+    let position = await append(file, part.header, 0);
+    const fill = async (end: number) => {
+      position = await append(file, new Uint8Array(end - position), position);
     };
-    await pad();
-    for (const { name, data, byteLength } of tensors) {
-      const end = position + byteLength;
+    for (const { name, data, byteLength, offset } of part.tensors) {
+      await fill(offset);
+      const end = offset + byteLength;
       const mismatch = (got: string) =>
         new CheckpointError(
           path,
@@ -180,9 +209,9 @@ async function writePart(
         if (position + piece.length > end) throw mismatch(`more than ${byteLength}`);
         position = await append(file, piece, position);
       }
-      if (position !== end) throw mismatch(String(position - end + byteLength));
-      await pad();
+      if (position !== end) throw mismatch(String(position - offset));
     }
+    await fill(part.byteLength);
   } finally {
     await file.close();
   }

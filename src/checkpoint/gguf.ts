@@ -1,6 +1,6 @@
 // A GGUF file, or all parts of a split one, as a checkpoint: its header is read when it is opened, its tensors when asked for.
 import { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint.ts';
-import { parsePartPath, partPath } from './gguf-format.ts';
+import { parsePartPath, partPath, type ValueType } from './gguf-format.ts';
 import { type GgufHeader, integerOf, type PlacedTensor, readGgufHeader, shown } from './gguf-header.ts';
 import { withoutOllama } from './ollama.ts';
 import { type OpenSource, openFile, type Source } from './sources.ts';
@@ -108,6 +108,7 @@ const orMissing = (value: number): number | string => (value === -1 ? 'missing' 
 class GgufCheckpoint implements Checkpoint {
   readonly path: string;
   readonly metadata: ReadonlyMap<string, MetadataValue>;
+  readonly metadataTypes: ReadonlyMap<string, ValueType>;
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly #places = new Map<string, { readonly source: Source; readonly tensor: PlacedTensor }>();
   readonly #sources: readonly Source[];
@@ -116,6 +117,7 @@ class GgufCheckpoint implements Checkpoint {
     const first = parts[0]!;
     this.path = first.source.path;
     this.metadata = withoutOllama(first.header.metadata);
+    this.metadataTypes = new Map([...first.header.types, ...first.header.elementTypes]);
     this.#sources = parts.map(({ source }) => source);
     const tensors = new Map<string, TensorInfo>();
     for (const { source, header } of parts)

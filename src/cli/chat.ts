@@ -1,6 +1,5 @@
 // maverick chat: a conversation in the terminal, or a scripted one from standard input.
 import type { Command } from 'commander';
-import { acceptOption } from './accept-licence.ts';
 import { modelArgument, openChatModel } from './model-argument.ts';
 import {
   addEngineOptions,
@@ -28,7 +27,6 @@ export function addChat(program: Command, terminal: Terminal): Command {
     .argument(...modelArgument)
     .option('--system <text>', 'the system message: who the model is, how it answers')
     .option('-n, --max-tokens <number>', 'most tokens of one answer', positiveInteger)
-    .option(...acceptOption)
     .option('--load <file>', 'go on with a conversation that /save wrote')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, flags: Flags) => chat(model, flags, terminal));

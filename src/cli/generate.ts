@@ -3,7 +3,6 @@ import { type Command, Option } from 'commander';
 import type { ChatModel, ChatOptions } from '../engine/chat-types.ts';
 import type { ChatEvent, GenerationStats, TokenEvent } from '../engine/types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
-import { acceptOption } from './accept-licence.ts';
 import { readStandardInput } from './input.ts';
 import { modelArgument, openChatModel } from './model-argument.ts';
 import {
@@ -52,7 +51,6 @@ export function addGenerate(program: Command, terminal: Terminal): Command {
       'print the tokens with their log-probabilities, and those of the number likeliest',
       numberBetween(0, 20, 'integer'),
     )
-    .option(...acceptOption)
     .option('--json', 'print one JSON object at the end')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, prompt: string | undefined, flags: Flags) => generate(model, prompt, flags, terminal));

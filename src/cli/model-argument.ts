@@ -7,7 +7,6 @@ import type { Engine, ModelInfo } from '../engine/types.ts';
 import { ggufFiles } from '../hub/choose.ts';
 import { HubError } from '../hub/errors.ts';
 import type { LibraryModel } from '../hub/library.ts';
-import { acceptLicence } from './accept-licence.ts';
 import { UsageError } from './failures.ts';
 import { type EngineFlags, engineOptions } from './options.ts';
 import { bytesText } from './quantities.ts';
@@ -74,7 +73,7 @@ export interface Located extends AsyncDisposable {
 }
 
 /** Where a model that is to be run lies: one that is named with hf: may be here in part, or not yet. */
-export async function locate(name: string, { acceptLicence: yes }: EngineFlags, terminal: Terminal): Promise<Located> {
+export async function locate(name: string, terminal: Terminal): Promise<Located> {
   try {
     return { path: await modelPath(name, terminal), async [Symbol.asyncDispose]() {} };
   } catch (error) {
@@ -84,12 +83,7 @@ export async function locate(name: string, { acceptLicence: yes }: EngineFlags, 
     import('../hub/partial.ts'),
     import('../hub/settings.ts'),
   ]);
-  const settings = hubSettings(terminal.environment);
-  const model = await openPartial(name, {
-    settings,
-    signal: terminal.signal,
-    onAgreement: agreement => acceptLicence(agreement, settings.cache, yes ?? false, terminal),
-  });
+  const model = await openPartial(name, { settings: hubSettings(terminal.environment), signal: terminal.signal });
   if (model.presentBytes < model.bytes)
     note(
       terminal,
@@ -101,7 +95,7 @@ export async function locate(name: string, { acceptLicence: yes }: EngineFlags, 
 /** Opens the model for text, with a progress bar while it loads. */
 export async function openChatModel(name: string, flags: EngineFlags, terminal: Terminal): Promise<ChatModel> {
   await using opened = new AsyncDisposableStack();
-  const { path, sources } = opened.use(await locate(name, flags, terminal));
+  const { path, sources } = opened.use(await locate(name, terminal));
   const { openChat } = await import('../engine/chat.ts');
   using bar = progressBar(terminal, `Loading ${basename(path)}`);
   const { signal } = terminal;

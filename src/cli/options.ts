@@ -35,7 +35,6 @@ export interface EngineFlags {
   threads?: number;
   context?: number;
   memory?: number;
-  acceptLicence?: boolean;
 }
 
 /** Bytes with a unit: 20G, 512M, 1.5GiB; decimal units, or binary ones with an i. */

@@ -1,6 +1,5 @@
 // maverick perplexity: how well a model predicts a text, over windows that overlap.
 import type { Command } from 'commander';
-import { acceptOption } from './accept-licence.ts';
 import { UsageError } from './failures.ts';
 import { readTextFile } from './input.ts';
 import { modelArgument, openChatModel } from './model-argument.ts';
@@ -26,7 +25,6 @@ export const addPerplexity = (program: Command, terminal: Terminal): Command =>
       .argument('<file>', 'a text file (UTF-8)')
       .option('--stride <tokens>', 'how far a window moves on (default: half of it)', positiveInteger)
       .option('-n, --max-tokens <number>', 'score only so many tokens', positiveInteger)
-      .option(...acceptOption)
       .option('--json', 'print JSON')
       .action((model: string, file: string, flags: Flags) => perplexity(model, file, flags, terminal)),
   );

@@ -14,7 +14,19 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-const verbs = ['chat', 'generate', 'serve', 'pull', 'list', 'inspect', 'tokenize', 'logprobs', 'perplexity', 'bench'];
+const verbs = [
+  'chat',
+  'generate',
+  'serve',
+  'pull',
+  'list',
+  'inspect',
+  'tokenize',
+  'logprobs',
+  'perplexity',
+  'quantize',
+  'bench',
+];
 
 describe('help', () => {
   test('lists every verb', async () => {

@@ -12,6 +12,7 @@ import { addList } from './list.ts';
 import { addLogprobs } from './logprobs.ts';
 import { addPerplexity } from './perplexity.ts';
 import { addPull } from './pull.ts';
+import { addQuantize } from './quantize.ts';
 import { addServe } from './serve.ts';
 import type { Terminal } from './terminal.ts';
 import { addTokenize } from './tokenize.ts';
@@ -52,6 +53,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     addPerplexity,
     addCompare,
     addCalibrate,
+    addQuantize,
     addBench,
   ];
   for (const add of verbs) {

@@ -1,6 +1,5 @@
 // maverick pull: gets a model into the library, resumed and checked.
 import type { Command } from 'commander';
-import { acceptLicence, acceptOption } from './accept-licence.ts';
 import { bytesText, durationText } from './quantities.ts';
 import { columns, note, print, progressBar, styled, type Terminal } from './terminal.ts';
 
@@ -15,24 +14,21 @@ export const addPull = (program: Command, terminal: Terminal): Command =>
       '<name>',
       "a short name such as smollm2 or smollm2:Q8_0, or hf:owner/repo[:file] (a file's name or a quantization)",
     )
-    .option(...acceptOption)
     .option('--json', 'print what was pulled as JSON')
     .addHelpText('after', () => `\n${examples}`)
-    .action((name: string, flags: { json?: boolean; acceptLicence?: boolean }) =>
-      runPull(name, flags, terminal).then(() => undefined),
-    );
+    .action((name: string, flags: { json?: boolean }) => runPull(name, flags, terminal).then(() => undefined));
 
 const examples = `Examples:
   maverick pull smollm2                    a small model to try things with (105 MB)
   maverick pull llama4-scout:Q3_K_M        Llama 4 Scout in another quantization
   maverick pull hf:owner/repo:Q4_K_M       any GGUF model on the hub
 
-A licence that asks for it is put to you once for each version; where nobody can be asked, say --accept-licence. A gated model needs its licence accepted on its page, too, and a token in HF_TOKEN. 'maverick list --all' shows the short names.`;
+A gated model needs its licence accepted on its page and a token in HF_TOKEN. 'maverick list --all' shows the short names.`;
 
 /** Pulls with a bar, the licence and the size shown first. Gives the path of the model's first file. */
 export async function runPull(
   name: string,
-  flags: { json?: boolean; acceptLicence?: boolean; attempts?: number; stallMs?: number; quiet?: boolean },
+  flags: { json?: boolean; attempts?: number; stallMs?: number; quiet?: boolean },
   terminal: Terminal,
 ): Promise<string> {
   const [{ pull }, { hubSettings }, { namedModels }] = await Promise.all([
@@ -41,10 +37,9 @@ export async function runPull(
     import('../hub/models.ts'),
   ]);
   const { stderr } = terminal;
-  const settings = hubSettings(terminal.environment);
   using bar = progressBar(terminal, 'Pulling');
   const pulled = await pull(name, {
-    settings,
+    settings: hubSettings(terminal.environment),
     signal: terminal.signal,
     ...(flags.attempts && { attempts: flags.attempts }),
     ...(flags.stallMs && { stallMs: flags.stallMs }),
@@ -60,7 +55,6 @@ export async function runPull(
       ];
       stderr.write(`${columns(rows)}\n`);
     },
-    onAgreement: agreement => acceptLicence(agreement, settings.cache, flags.acceptLicence ?? false, terminal),
     onProgress: ({ bytes, total, phase }) =>
       bar.update(bytes, total, phase === 'checking' ? `checking what is here: ${bytesText(bytes)}` : undefined),
     onWait: file => note(terminal, `Another process is downloading ${file}; waiting for it.`),

@@ -6,7 +6,6 @@ import type { Command } from 'commander';
 import type { SourceModule } from '../checkpoint/sources.ts';
 import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel } from '../server/library.ts';
-import { acceptOption } from './accept-licence.ts';
 import { UsageError } from './failures.ts';
 import { type Located, locate } from './model-argument.ts';
 import { addEngineOptions, collectText, type EngineFlags, engineOptions, numberBetween } from './options.ts';
@@ -54,7 +53,6 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
         numberBetween(0, 3600),
         30,
       )
-      .option(...acceptOption)
       .option('--first-run', 'where there is no model: get a small one, or serve a tiny random one')
       .action((models: string[], flags: Flags) => serve(models, flags, terminal)),
   );
@@ -69,7 +67,7 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
   const sources = new Map<string, SourceModule>();
   const given: LibraryModel[] = [];
   for (const name of names) {
-    const located = opened.use(await locate(name, flags, terminal));
+    const located = opened.use(await locate(name, terminal));
     given.push(await servedModel(name, located));
     if (located.sources) sources.set(located.path, located.sources);
   }

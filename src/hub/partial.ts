@@ -1,13 +1,12 @@
 // Runs a model before it is all here: which files it is, where their pieces lie, and nobody else who changes them meanwhile.
 import type { SourceModule } from '../checkpoint/sources.ts';
-import { type Agreement, agreementOf } from './agreement.ts';
 import type { RepoFile } from './api.ts';
 import { cachePaths, lengthOf, linkToBlob } from './cache.ts';
 import { chooseFiles } from './choose.ts';
 import { incompleteBytes } from './download.ts';
 import { HubError } from './errors.ts';
 import type { HttpOptions } from './http.ts';
-import { repoListing } from './listing.ts';
+import { type Listing, repoListing } from './listing.ts';
 import { acquireLock } from './lock.ts';
 import type { RemoteFiles } from './partial-source.ts';
 import { parseReference } from './reference.ts';
@@ -22,8 +21,8 @@ export interface PartialModel extends AsyncDisposable {
 }
 
 export interface PartialOptions extends HttpOptions {
-  /** The licence asks to be accepted: throwing says that it is not, before the first byte of the model is fetched. */
-  readonly onAgreement?: (agreement: Agreement) => Promise<void>;
+  /** Known before the first byte of the model is fetched; throwing here stops it. */
+  readonly onListing?: (listing: Listing) => void | Promise<void>;
   readonly pieceBytes?: number;
 }
 
@@ -35,14 +34,14 @@ export interface PartialOptions extends HttpOptions {
 export async function openPartial(name: string, options: PartialOptions): Promise<PartialModel> {
   const reference = parseReference(name);
   const { settings } = options;
-  const { info, files } = await repoListing(reference, options);
+  const listing = await repoListing(reference, options);
+  const { info, files } = listing;
   const chosen = chooseFiles(
     `hf:${info.repo}`,
     files.map(file => file.path),
     reference.file,
   );
-  const agreement = options.onAgreement && (await agreementOf(info, files, options));
-  if (agreement) await options.onAgreement?.(agreement);
+  await options.onListing?.(listing);
   const paths = cachePaths(settings.cache, info.repo);
   const parts = chosen.parts.map(path => files.find(file => file.path === path)!);
   await using locks = new AsyncDisposableStack();

@@ -1,7 +1,6 @@
 // Gets a model: which files, under which licence, is there room, then one after the other into the cache.
 import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Agreement, agreementOf, licenceTexts } from './agreement.ts';
 import { type Licence, type RepoFile, type RepoInfo, repoFiles, repoInfo } from './api.ts';
 import { cachePaths, lengthOf, writeRef } from './cache.ts';
 import { chooseFiles } from './choose.ts';
@@ -35,8 +34,6 @@ export interface PullProgress {
 export interface PullOptions extends HttpOptions {
   /** Shows the licence and the size; throwing here stops the pull before it begins. */
   readonly onPlan?: (plan: PullPlan) => void;
-  /** The licence asks to be accepted, and its texts are here: throwing says that it is not, before the model is fetched. */
-  readonly onAgreement?: (agreement: Agreement) => Promise<void>;
   readonly onProgress?: (progress: PullProgress) => void;
   readonly onWait?: (file: string) => void;
   /** Bytes free on the cache's disk; default: asks the system. */
@@ -92,7 +89,7 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
     reference.file,
   );
   const byPath = new Map(there.map(file => [file.path, file]));
-  const texts = licenceTexts(there);
+  const texts = there.filter(file => /^(LICENSE|NOTICE|USE_POLICY)[^/]*$/i.test(file.path) && file.bytes <= 2 ** 20);
   const files = [...texts, ...chosen.parts.map(path => byPath.get(path)!)];
 
   const present = await Promise.all(files.map(file => bytesHere(cache, repo, file)));
@@ -101,10 +98,6 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
   const presentBytes = sum(present);
   await ensureRoom(what, cache, bytes - presentBytes, options);
   options.onPlan?.({ repo: repo.repo, commit: repo.commit, licence: repo.licence, files, bytes, presentBytes });
-  const agreement =
-    options.onAgreement &&
-    (await agreementOf(repo, there, { ...options, onProgress() {}, onWait: () => options.onWait?.('the licence') }));
-  if (agreement) await options.onAgreement?.(agreement);
 
   let path = '';
   let done = 0;

@@ -33,10 +33,12 @@ export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   activation_bits(format: number, n: number, wordsBelow: number): number;
 }
 
-export interface NativeKernels {
-  readonly addon: Addon;
+/** An addon's exports, and the instruction set that it was compiled for. */
+export interface Native<A> {
+  readonly addon: A;
   readonly variant: string;
 }
+export type NativeKernels = Native<Addon>;
 
 /** Instruction sets that kernels are compiled for, best first. scripts/build-native.ts knows their compiler flags. */
 export const variants: Readonly<Record<string, readonly string[]>> = {
@@ -68,7 +70,14 @@ function folders(): string[] {
  * to take, or is `off`.
  * @param places where to look, in order
  */
-export function loadNative(places: readonly string[] = folders()): NativeKernels | { readonly missing: string } {
+export const loadNative = (places: readonly string[] = folders()): NativeKernels | { readonly missing: string } =>
+  loadAddon<Addon>('maverick', places);
+
+/** The same for any addon: its files are `NAME-VARIANT.node`. */
+export function loadAddon<A extends { supported(): boolean }>(
+  name: string,
+  places: readonly string[] = folders(),
+): Native<A> | { readonly missing: string } {
   const wanted = process.env.MAVERICK_NATIVE;
   if (wanted === 'off') return { missing: 'MAVERICK_NATIVE is off' };
   const known = variants[process.arch] ?? [];
@@ -77,15 +86,15 @@ export function loadNative(places: readonly string[] = folders()): NativeKernels
   let missing = '';
   for (const folder of places)
     for (const variant of wanted ? [wanted] : known) {
-      const path = join(folder, `maverick-${variant}.node`);
+      const path = join(folder, `${name}-${variant}.node`);
       if (!existsSync(path)) continue;
       try {
-        const addon = requireFrom(path) as Addon;
+        const addon = requireFrom(path) as A;
         if (addon.supported()) return { addon, variant };
         missing ||= `this processor does not run ${variant}`;
       } catch (error) {
         missing ||= `${path} cannot be loaded: ${(error as Error).message.split('\n')[0]}`;
       }
     }
-  return { missing: missing || `${wanted ? `maverick-${wanted}.node is` : 'they are'} not built` };
+  return { missing: missing || `${wanted ? `${name}-${wanted}.node is` : 'they are'} not built` };
 }

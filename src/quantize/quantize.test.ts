@@ -1,0 +1,339 @@
+// Whole models through quantize: right bytes, parts, resumed after any end, never a bad file under the final name, clear refusals.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { dequantize } from '../backends/reference/dequantize.ts';
+import { seededRandom } from '../backends/reference/random.ts';
+import { writeGguf } from '../checkpoint/gguf-writer.ts';
+import { openCheckpoint } from '../checkpoint/open.ts';
+import { maverick } from '../cli/fake-terminal.cases.ts';
+import { tinyGeometry, writeRandomModel } from '../hub/random-model.ts';
+import type { MixName } from './mixes.ts';
+import { type PlanOptions, planQuantization } from './plan.ts';
+import { journalPath, partialPath, type QuantizeOptions, quantize } from './quantize.ts';
+import { type EncodableDType, encodeRows } from './reference/encode.ts';
+
+const long = Boolean(process.env.LONG);
+const kills = long ? 200 : 5;
+
+let folder: string;
+let model: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'maverick-quantize-'));
+  model = join(folder, 'model.gguf');
+  await writeRandomModel(model, { ...tinyGeometry, vocab: 4096 }, { dtype: 'BF16', seed: 3 });
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function run(from: string, to: string, plan: PlanOptions, options: QuantizeOptions = {}) {
+  await using source = await openCheckpoint(from);
+  return await quantize(source, planQuantization(source, to, plan), { threads: 2, ...options });
+}
+
+async function tensorOf(path: string, name: string) {
+  await using file = await openCheckpoint(path);
+  const info = file.tensors.get(name)!;
+  const bytes = new Uint8Array(info.byteLength);
+  await file.read(info, 0, bytes);
+  return { ...info, bytes };
+}
+
+const leftOver = (path: string): string[] => globSync(`${path.replace(/\.gguf$/, '')}*{partial,journal}`);
+
+describe('what comes out', () => {
+  test.each<MixName>(['Q4_K_M', 'Q8_0', 'IQ4_XS', 'MXFP4_MOE', 'F16', 'F32', 'BF16'])(
+    '%s: every tensor is what its encoder makes of it',
+    async type => {
+      const out = join(folder, `out-${type}.gguf`);
+      const { paths, byteLength } = await run(model, out, { type });
+      expect(paths).toEqual([out]);
+      expect((await stat(out)).size).toBe(byteLength);
+      expect(leftOver(out)).toEqual([]);
+      await using made = await openCheckpoint(out);
+      await using source = await openCheckpoint(model);
+      expect([...made.tensors.keys()].sort()).toEqual([...source.tensors.keys()].sort());
+      for (const { name, dtype, shape } of made.tensors.values()) {
+        if (name === 'token_embd.weight' || name === 'output.weight') continue; // large, and the same code
+        const [from, to] = [await tensorOf(model, name), await tensorOf(out, name)];
+        const elements = shape.reduce((a, b) => a * b, 1);
+        const values = dequantize(from.dtype, from.bytes, elements);
+        const want = encodeRows(dtype as EncodableDType, values, shape.at(-1)!);
+        expect(Buffer.compare(to.bytes, want), `${name} ${dtype}`).toBe(0);
+      }
+      for (const [key, value] of source.metadata)
+        if (key !== 'general.file_type') expect(made.metadata.get(key), key).toEqual(value);
+      expect(made.metadataTypes?.get('llama4.rope.freq_base')).toBe('f32');
+    },
+  );
+
+  test('importance is each expert’s own', async () => {
+    const name = 'blk.1.ffn_up_exps.weight';
+    const random = seededRandom(8);
+    const weights = Float32Array.from({ length: 4 * 256 }, () => random() + 0.01);
+    const of = (tensor: string) => (tensor === name ? weights : null);
+    const out = join(folder, 'weighted.gguf');
+    const importance = { of, file: 'i.gguf', dataset: 'text', entries: 1, chunks: 7 };
+    await run(model, out, { type: 'Q4_K_S', importance });
+    const [from, to] = [await tensorOf(model, name), await tensorOf(out, name)];
+    const values = dequantize('BF16', from.bytes, 4 * 256 * 256);
+    for (let expert = 0; expert < 4; expert++) {
+      const want = encodeRows(
+        'Q4_K',
+        values.subarray(expert * 65536, (expert + 1) * 65536),
+        256,
+        weights.subarray(expert * 256, (expert + 1) * 256),
+      );
+      expect(Buffer.compare(to.bytes.subarray(expert * want.length, (expert + 1) * want.length), want)).toBe(0);
+    }
+    await using made = await openCheckpoint(out);
+    expect(made.metadata.get('quantize.imatrix.chunks_count')).toBe(7);
+  });
+
+  test('parts hold no more than asked, and are one model', async () => {
+    const out = join(folder, 'split.gguf');
+    const whole = join(folder, 'whole.gguf');
+    const { paths } = await run(model, out, { type: 'Q4_K_M', splitMaxBytes: 400_000 });
+    await run(model, whole, { type: 'Q4_K_M' });
+    expect(paths.length).toBeGreaterThan(3);
+    expect(paths[0]).toMatch(/split-00001-of-000\d\d\.gguf$/);
+    await using parts = await openCheckpoint(paths[1]!);
+    await using one = await openCheckpoint(whole);
+    for (const name of one.tensors.keys())
+      expect(Buffer.compare((await tensorOf(paths[0]!, name)).bytes, (await tensorOf(whole, name)).bytes)).toBe(0);
+    expect(parts.tensors.size).toBe(one.tensors.size);
+  });
+
+  test('what is quantized already is quantized again only when asked', async () => {
+    const [q8, q4] = [join(folder, 'again-q8.gguf'), join(folder, 'again-q4.gguf')];
+    await run(model, q8, { type: 'Q8_0' });
+    await expect(run(q8, q4, { type: 'Q4_K_S' })).rejects.toThrow(/is Q8_0 already.*--requantize/);
+    await run(q8, q4, { type: 'Q4_K_S', requantize: true });
+    const [from, to] = [await tensorOf(q8, 'blk.0.attn_q.weight'), await tensorOf(q4, 'blk.0.attn_q.weight')];
+    expect(Buffer.compare(to.bytes, encodeRows('Q4_K', dequantize('Q8_0', from.bytes, 65536), 256))).toBe(0);
+  });
+
+  test('a Hugging Face folder is converted', async () => {
+    const from = fileURLToPath(new URL('../../test/fixtures/huggingface/maverick', import.meta.url));
+    const out = join(folder, 'Llama-from-hf.gguf');
+    await run(from, out, { type: 'BF16' });
+    await using source = await openCheckpoint(from);
+    await using made = await openCheckpoint(out);
+    for (const { name, shape } of source.tensors.values()) {
+      const [a, b] = [await tensorOf(from, name), await tensorOf(out, name)];
+      expect(b.dtype, name).toBe(shape.length === 1 || name.includes('gate_inp') ? 'F32' : 'BF16');
+      const elements = shape.reduce((x, y) => x * y, 1);
+      expect(dequantize(b.dtype, b.bytes, elements)).toEqual(dequantize(a.dtype, a.bytes, elements));
+    }
+    expect(made.metadata.get('general.architecture')).toBe('llama4');
+  });
+});
+
+describe('a run that was ended', () => {
+  /** The command in a process of its own, which is killed after so long; whether it was done before. */
+  async function killed(out: string, afterMs: number): Promise<boolean> {
+    const main = fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url));
+    const child = spawn(process.execPath, [main, 'quantize', model, out, '--type', 'Q5_K_M', '--threads', '2'], {
+      stdio: 'ignore',
+    });
+    const ended = once(child, 'exit') as Promise<[number | null, string | null]>;
+    const timer = setTimeout(() => child.kill('SIGKILL'), afterMs);
+    const [code] = await ended;
+    clearTimeout(timer);
+    return code === 0;
+  }
+
+  test(`killed at ${kills} random moments, it goes on and ends with the same bytes${long ? '' : ' (200 with LONG=1)'}`, {
+    timeout: 600_000,
+  }, async () => {
+    const want = join(folder, 'want.gguf');
+    const start = performance.now();
+    expect(await killed(want, 60_000)).toBe(true);
+    const whole = performance.now() - start;
+    const bytes = await readFile(want);
+    const random = seededRandom(17);
+    const out = join(folder, 'killed.gguf');
+    let ended = 0;
+    for (let tries = 0; ended < kills; tries++) {
+      expect(tries).toBeLessThan(20 * kills);
+      if (await killed(out, random() * whole)) {
+        expect(Buffer.compare(await readFile(out), bytes)).toBe(0);
+        expect(leftOver(out)).toEqual([]);
+        await rm(out);
+      } else {
+        ended++;
+        if (existsSync(out)) expect(Buffer.compare(await readFile(out), bytes)).toBe(0); // named, and so whole
+      }
+    }
+    expect(await killed(out, 60_000)).toBe(true);
+    expect(Buffer.compare(await readFile(out), bytes)).toBe(0);
+  });
+
+  /** A run that stops by itself when so many bytes are made, and what it left. */
+  async function stopped(out: string, share: number, plan: PlanOptions = { type: 'Q6_K' }): Promise<void> {
+    const controller = new AbortController();
+    const onProgress = (done: number, total: number) => done > share * total && controller.abort(new Error('stop'));
+    await expect(run(model, out, plan, { signal: controller.signal, onProgress })).rejects.toThrow('stop');
+    expect(existsSync(out)).toBe(false);
+    expect(leftOver(out).length).toBeGreaterThan(1);
+  }
+
+  test('what was made is not made again, and what is damaged is', async () => {
+    const [want, out] = [join(folder, 'q6.gguf'), join(folder, 'stopped.gguf')];
+    await run(model, want, { type: 'Q6_K' });
+    for (const damage of [
+      async () => {},
+      async () => {
+        const bytes = await readFile(partialPath(out));
+        for (let at = 60_000; at < bytes.length; at += 50_000) bytes[at]! ^= 1;
+        await writeFile(partialPath(out), bytes);
+      },
+      () => truncate(partialPath(out), 300_000),
+      () => rm(partialPath(out)),
+      () => appendFile(journalPath(out), '7 abc'),
+      () => truncate(journalPath(out), 150),
+      () => truncate(journalPath(out), 3),
+      () => writeFile(partialPath(out), Buffer.alloc(5_000_000, 255)),
+    ]) {
+      await stopped(out, 0.5);
+      await damage();
+      await run(model, out, { type: 'Q6_K' });
+      expect(Buffer.compare(await readFile(out), await readFile(want))).toBe(0);
+      expect(leftOver(out)).toEqual([]);
+      await rm(out);
+    }
+    await stopped(out, 0.5);
+    const { resumedBytes, byteLength } = await run(model, out, { type: 'Q6_K' });
+    expect(resumedBytes).toBeGreaterThan(0.4 * byteLength);
+  });
+
+  test('parts, too; even where some have their names', async () => {
+    const out = join(folder, 'stopped-split.gguf');
+    const plan: PlanOptions = { type: 'Q6_K', splitMaxBytes: 1_000_000 };
+    const { paths } = await run(model, join(folder, 'whole-split.gguf'), plan);
+    await stopped(out, 0.7, plan);
+    const made = await run(model, out, plan);
+    for (const [i, path] of made.paths.entries())
+      expect(Buffer.compare(await readFile(path), await readFile(paths[i]!))).toBe(0);
+  });
+
+  test('another source or other options do not go on with it, unless it is begun anew', async () => {
+    const out = join(folder, 'other.gguf');
+    await stopped(out, 0.5);
+    await expect(run(model, out, { type: 'Q4_0' })).rejects.toThrow(/another run.*--restart/);
+    await run(model, out, { type: 'Q4_0' }, { restart: true });
+    expect((await tensorOf(out, 'blk.0.attn_q.weight')).dtype).toBe('Q4_0');
+  });
+});
+
+describe('refusals', () => {
+  /** A file of one matrix of 300 rows of 256 values. */
+  async function matrix(
+    name: string,
+    values: (row: number, column: number) => number,
+    shape = [300, 256],
+  ): Promise<string> {
+    const path = join(folder, name);
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (let i = 0; i < data.length; i++) data[i] = values(Math.floor(i / 256), i % 256);
+    await writeGguf(path, {
+      metadata: { 'general.architecture': 'llama', 'llama.block_count': 1 },
+      tensors: [{ name: 'blk.0.ffn_up.weight', dtype: 'F32', shape, data: new Uint8Array(data.buffer) }],
+    });
+    return path;
+  }
+  const out = (name: string): string => join(folder, name);
+
+  test.each<[string, number, RegExp]>([
+    ['NaN', Number.NaN, /ffn_up\.weight, row 217: holds an infinity or no number/],
+    ['infinity', Number.NEGATIVE_INFINITY, /ffn_up\.weight, row 217/],
+    ['a number too large', 3e38, /row 217: holds values too large for Q4_K/],
+  ])('%s: the tensor and the row are named, and nothing is', async (name, wrong, message) => {
+    const path = await matrix(`wrong-${name}.gguf`, (row, column) =>
+      row === 217 && column === 9 ? wrong : column - 100,
+    );
+    await expect(run(path, out('wrong.gguf'), { type: 'Q4_K_S' }, { restart: true })).rejects.toThrow(message);
+    expect(existsSync(out('wrong.gguf'))).toBe(false);
+  });
+
+  test('in packed experts the expert is named, too', async () => {
+    const path = await matrix('wrong-expert.gguf', row => (row === 250 ? Number.NaN : 1), [3, 100, 256]);
+    await expect(run(path, out('wrong-expert-q.gguf'), { type: 'Q8_0' })).rejects.toThrow(/expert 2, row 50:/);
+  });
+
+  test('files that are in the way', async () => {
+    await expect(run(model, model, { type: 'Q8_0' })).rejects.toThrow(/is the source itself/);
+    await writeFile(out('there.gguf'), 'precious');
+    await expect(run(model, out('there.gguf'), { type: 'Q8_0' })).rejects.toThrow(/exists; .*--overwrite/);
+    expect(readFileSync(out('there.gguf'), 'utf8')).toBe('precious');
+    await run(model, out('there.gguf'), { type: 'Q8_0' }, { overwrite: true });
+    expect((await stat(out('there.gguf'))).size).toBeGreaterThan(1e6);
+    await mkdir(out('folder.gguf'));
+    await expect(run(model, out('folder.gguf'), { type: 'Q8_0' })).rejects.toThrow(/is a directory/);
+    await expect(run(model, join(folder, 'no/such.gguf'), { type: 'Q8_0' })).rejects.toThrow(/does not exist/);
+  });
+
+  test('a file system that takes no more: said, and gone on with when it does', async () => {
+    const main = fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url));
+    const to = out('full.gguf');
+    // A limit on the size of files, in blocks of 1,024 bytes, stands for a disk that is full.
+    const limited = spawn('bash', [
+      '-c',
+      `trap '' XFSZ; ulimit -f 1500; "$0" "$@"`,
+      process.execPath,
+      main,
+      'quantize',
+      model,
+      to,
+      '--type',
+      'Q8_0',
+    ]);
+    let said = '';
+    limited.stderr.on('data', data => (said += data));
+    const [code] = (await once(limited, 'exit')) as [number];
+    expect([code, said]).toEqual([
+      1,
+      expect.stringMatching(/full\.gguf\.partial: is larger than this file system takes/),
+    ]);
+    expect(existsSync(to)).toBe(false);
+    await run(model, to, { type: 'Q8_0' }, { restart: true });
+  });
+
+  test('the source is cut short while it is read', async () => {
+    const path = join(folder, 'shrinking.gguf');
+    await copyFile(model, path);
+    await using source = await openCheckpoint(path);
+    const plan = planQuantization(source, out('shrunk.gguf'), { type: 'Q8_0' });
+    await truncate(path, 500_000);
+    await expect(quantize(source, plan)).rejects.toThrow(/shrinking\.gguf.*now ends at/);
+    expect(existsSync(out('shrunk.gguf'))).toBe(false);
+  });
+
+  test.each<[string[], number, RegExp]>([
+    [['--type', 'Q4_K_XL'], 2, /"Q4_K_XL" is unknown; known are .*Q4_K_M/],
+    [['--type', './no.recipe'], 2, /no\.recipe/],
+    [[], 2, /--type/],
+    [['--type', 'Q4_0', '--split-max-size', 'big'], 2, /40G/],
+    [['--type', 'Q4_0', '--threads', '0'], 2, /1 to 256/],
+    [['--type', 'IQ1_S'], 1, /--imatrix/],
+    [['--type', 'Q4_0', '--imatrix', '/no/such'], 1, /no\/such.*does not exist/],
+  ])('the command line: %j', async (args, code, message) => {
+    const ran = await maverick(['quantize', model, out('cli.gguf'), ...args]);
+    expect([ran.code, ran.stderr]).toEqual([code, expect.stringMatching(message)]);
+    expect(existsSync(out('cli.gguf'))).toBe(false);
+  });
+
+  test('the command line: names, dry run, JSON', async () => {
+    expect((await maverick(['quantize', model, out('cli.bin'), '--type', 'Q4_0'])).stderr).toMatch(/ends in \.gguf/);
+    const dry = await maverick(['quantize', model, out('cli.gguf'), '--type', 'Q4_K_M', '--dry-run']);
+    expect(dry.stdout).toMatch(/blk\.3\.ffn_down_exps\.weight +4 × 256 × 256 +BF16 +Q6_K/);
+    const json = await maverick(['quantize', model, out('cli.gguf'), '--type', 'q4_k_m', '--json']);
+    expect([json.code, json.stderr]).toEqual([0, '']);
+    const told = JSON.parse(json.stdout) as { bytes: number; paths: string[]; variant: string };
+    expect(told).toMatchObject({ paths: [out('cli.gguf')], bytes: (await stat(out('cli.gguf'))).size });
+  });
+});
