@@ -9,11 +9,13 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dequantize } from '../backends/reference/dequantize.ts';
 import { seededRandom } from '../backends/reference/random.ts';
-import { writeGguf } from '../checkpoint/gguf-writer.ts';
+import { byteLengthOf } from '../checkpoint/dtype.ts';
+import { layoutGguf, type SizedTensor, type WritableValue, writeGguf } from '../checkpoint/gguf-writer.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { maverick } from '../cli/fake-terminal.cases.ts';
 import { tinyGeometry, writeRandomModel } from '../hub/random-model.ts';
 import type { MixName } from './mixes.ts';
+import { metadataOfModel, tensorsOfModel } from './model-shapes.cases.ts';
 import { type PlanOptions, planQuantization } from './plan.ts';
 import { journalPath, partialPath, type QuantizeOptions, quantize } from './quantize.ts';
 import { type EncodableDType, encodeRows } from './reference/encode.ts';
@@ -58,12 +60,19 @@ describe('what comes out', () => {
       await using source = await openCheckpoint(model);
       expect([...made.tensors.keys()].sort()).toEqual([...source.tensors.keys()].sort());
       for (const { name, dtype, shape } of made.tensors.values()) {
-        if (name === 'token_embd.weight' || name === 'output.weight') continue; // large, and the same code
         const [from, to] = [await tensorOf(model, name), await tensorOf(out, name)];
-        const elements = shape.reduce((a, b) => a * b, 1);
-        const values = dequantize(from.dtype, from.bytes, elements);
-        const want = encodeRows(dtype as EncodableDType, values, shape.at(-1)!);
-        expect(Buffer.compare(to.bytes, want), `${name} ${dtype}`).toBe(0);
+        const columns = shape.at(-1)!;
+        const rows = shape.reduce((a, b) => a * b, 1) / columns;
+        // The first, the last and a few rows between: each is by itself.
+        for (const row of new Set([0, Math.floor(rows / 3), Math.floor(rows / 2), rows - 1])) {
+          const bytesOf = ({ dtype, bytes }: typeof from): Uint8Array => {
+            const rowBytes = byteLengthOf(dtype, columns);
+            return bytes.subarray(row * rowBytes, (row + 1) * rowBytes);
+          };
+          const values = dequantize(from.dtype, bytesOf(from), columns);
+          const want = encodeRows(dtype as EncodableDType, values, columns);
+          expect(Buffer.compare(bytesOf(to), want), `${name} ${dtype} row ${row}`).toBe(0);
+        }
       }
       for (const [key, value] of source.metadata)
         if (key !== 'general.file_type') expect(made.metadata.get(key), key).toEqual(value);
@@ -82,13 +91,10 @@ describe('what comes out', () => {
     const [from, to] = [await tensorOf(model, name), await tensorOf(out, name)];
     const values = dequantize('BF16', from.bytes, 4 * 256 * 256);
     for (let expert = 0; expert < 4; expert++) {
-      const want = encodeRows(
-        'Q4_K',
-        values.subarray(expert * 65536, (expert + 1) * 65536),
-        256,
-        weights.subarray(expert * 256, (expert + 1) * 256),
-      );
-      expect(Buffer.compare(to.bytes.subarray(expert * want.length, (expert + 1) * want.length), want)).toBe(0);
+      const own = weights.subarray(expert * 256, (expert + 1) * 256);
+      const want = encodeRows('Q4_K', values.subarray(expert * 65536, expert * 65536 + 8192), 256, own);
+      const at = expert * 256 * 144;
+      expect(Buffer.compare(to.bytes.subarray(at, at + want.length), want)).toBe(0);
     }
     await using made = await openCheckpoint(out);
     expect(made.metadata.get('quantize.imatrix.chunks_count')).toBe(7);
@@ -336,4 +342,91 @@ describe('refusals', () => {
     const told = JSON.parse(json.stdout) as { bytes: number; paths: string[]; variant: string };
     expect(told).toMatchObject({ paths: [out('cli.gguf')], bytes: (await stat(out('cli.gguf'))).size });
   });
+});
+
+/** The command in a process of its own; what it wrote, and the most memory it took, in MB. */
+async function measured(
+  args: readonly string[],
+): Promise<{ code: number; stdout: string; stderr: string; megabytes: number }> {
+  const report = "process.on('exit', () => console.error('peak', process.resourceUsage().maxRSS, 'kB'))";
+  const main = fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url));
+  const child = spawn(process.execPath, [
+    '--import',
+    `data:text/javascript,${encodeURIComponent(report)}`,
+    main,
+    ...args,
+  ]);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', data => (stdout += data));
+  child.stderr.on('data', data => (stderr += data));
+  const [code] = (await once(child, 'close')) as [number];
+  const peaks = [...stderr.matchAll(/peak (\d+) kB/g)].map(match => Number(match[1]));
+  return { code, stdout, stderr, megabytes: Math.max(...peaks) / 1000 };
+}
+
+/** A file of a model's header alone: its tensors are holes, that is zeros. */
+async function sparse(
+  path: string,
+  tensors: readonly SizedTensor[],
+  metadata: ReadonlyMap<string, WritableValue>,
+): Promise<void> {
+  const [part] = layoutGguf(path, { metadata, tensors });
+  await writeFile(path, part!.header);
+  await truncate(path, part!.byteLength);
+}
+
+/** As many tokens and merges as Llama 4 has. */
+function vocabularyOfLlama4(): [string, WritableValue][] {
+  const tokens = Array.from({ length: 202_048 }, (_, i) => `token${i}`);
+  return [
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.tokens', tokens],
+    ['tokenizer.ggml.token_type', tokens.map(() => 1)],
+    ['tokenizer.ggml.merges', Array.from({ length: 440_000 }, (_, i) => `part${i} rest${i}`)],
+  ];
+}
+
+describe('memory, at the size of Maverick', () => {
+  const metadata = () => new Map([...metadataOfModel('maverick'), ...vocabularyOfLlama4()]);
+
+  test('a plan of all of it: 400 billion weights, from the header alone', async () => {
+    const path = join(folder, 'maverick.gguf');
+    await sparse(path, tensorsOfModel('maverick'), metadata());
+    const { code, stdout, megabytes } = await measured([
+      'quantize',
+      path,
+      join(folder, 'Llama-x.gguf'),
+      '--type',
+      'Q4_K_M',
+      '--dry-run',
+    ]);
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/parameters +400\.7 B[\s\S]*formats +Q4_K/)]);
+    expect(megabytes).toBeLessThan(1500);
+  });
+
+  test.skipIf(!long)(
+    'tensors of its shapes (3.5 billion weights, LONG=1): within 1.5 GB',
+    { timeout: 600_000 },
+    async () => {
+      const path = join(folder, 'maverick-shapes.gguf');
+      const shapes = tensorsOfModel('maverick').filter(({ name }) => /^(output|token_embd|blk\.[01]\.)/.test(name));
+      const few = shapes.map(tensor =>
+        tensor.shape.length === 3 ? { ...tensor, shape: [12, ...tensor.shape.slice(1)] } : tensor,
+      );
+      await sparse(path, few, metadata());
+      const out = join(folder, 'Llama-shapes.gguf');
+      const { code, stdout, stderr, megabytes } = await measured([
+        'quantize',
+        path,
+        out,
+        '--type',
+        'Q2_K',
+        '--threads',
+        '2',
+      ]);
+      expect([code, stdout], stderr).toEqual([0, expect.stringMatching(/verified/)]);
+      expect(megabytes).toBeLessThan(1500);
+      await rm(out);
+    },
+  );
 });

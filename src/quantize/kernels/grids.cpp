@@ -31,43 +31,57 @@ bool table_of(int format, Table* table) {
 /** Puts the grid; with `at` and `neighbours` null it only counts. Returns how many numbers the neighbours take. */
 int64_t build(const Table& table, Grid* at, uint16_t* neighbours) {
   const int points = table.count / table.size, codes = 1 << table.size * table.bits, mask = (1 << table.bits) - 1;
-  uint8_t levels[8 * 2048];
-  for (int i = 0; i < table.count; i++)
-    for (int level = 0; level < table.levels; level++)
-      if (table.values[i] == table.order[level]) levels[i] = (uint8_t)level;
-  int64_t total = 0;
+  // Level k of all points, one behind the other: the loops over points are then loops over bytes side by side.
+  alignas(64) uint8_t levels[8][2048] = {};
+  for (int i = 0; i < points; i++)
+    for (int k = 0; k < table.size; k++)
+      for (int level = 0; level < table.levels; level++)
+        if (table.values[table.size * i + k] == table.order[level]) levels[k][i] = (uint8_t)level;
   if (at) {
     *at = {table.size, table.bits, points, codes};
-    __builtin_memcpy((uint8_t*)(at + 1), levels, (size_t)table.count);
+    for (int i = 0; i < points; i++)
+      for (int k = 0; k < table.size; k++) ((uint8_t*)(at + 1))[table.size * i + k] = levels[k][i];
   }
   uint8_t inside[1 << 13] = {};  // a bit a code
   int32_t* const map = at ? (int32_t*)at->map() : nullptr;
   for (int i = 0; i < points; i++) {
     int code = 0;
-    for (int k = 0; k < table.size; k++) code |= levels[table.size * i + k] << table.bits * k;
+    for (int k = 0; k < table.size; k++) code |= levels[k][i] << table.bits * k;
     inside[code >> 3] |= (uint8_t)(1 << (code & 7));
     if (map) map[code] = i;
   }
+  int64_t total = 0;
+  alignas(64) uint8_t distances[2048];
   for (int code = 0; code < codes; code++) {
     if (inside[code >> 3] >> (code & 7) & 1) continue;
-    uint16_t distances[2048], histogram[256] = {};
-    for (int i = 0; i < points; i++) {
-      int distance = 0;
-      for (int k = 0; k < table.size; k++) {
-        const int difference = levels[table.size * i + k] - (code >> table.bits * k & mask);
-        distance += difference * difference;
+    for (int i = 0; i < points; i++) distances[i] = 0;
+    for (int k = 0; k < table.size; k++) {
+      const uint8_t level = (uint8_t)(code >> table.bits * k & mask);
+      for (int i = 0; i < points; i++) {
+        const uint8_t difference = (uint8_t)(levels[k][i] - level);
+        distances[i] = (uint8_t)(distances[i] + difference * difference);  // at most 4 · 7² or 8 · 2², whatever the difference's sign
       }
-      distances[i] = (uint16_t)distance;
-      histogram[distance]++;
     }
     const int64_t start = total++;
-    int count = 0;
-    for (int distance = 0, left = table.rings; left > 0 && distance < 256; distance++) {
-      if (histogram[distance] == 0) continue;
-      left--;
-      for (int i = 0, at = count; neighbours && i < points; i++)
-        if (distances[i] == distance) neighbours[total + at++] = (uint16_t)i;
-      count += histogram[distance];
+    int count = 0, beyond = -1;
+    for (int ring = 0; ring < table.rings; ring++) {
+      // What is not beyond the last ring wraps around to the far end.
+      const uint8_t from = (uint8_t)(beyond + 1);
+      uint8_t nearest = 255;
+      for (int i = 0; i < points; i++) {
+        const uint8_t distance = (uint8_t)(distances[i] - from);
+        nearest = distance < nearest ? distance : nearest;
+      }
+      if (nearest > 255 - from) break;
+      beyond = nearest + from;
+      int equal = 0;
+      for (int i = 0; i < points; i++) equal += distances[i] == beyond;
+      for (int i = 0, left = neighbours ? equal : 0; left > 0; i++)
+        if (distances[i] == beyond) {
+          neighbours[total + count + equal - left] = (uint16_t)i;
+          left--;
+        }
+      count += equal;
     }
     if (neighbours) neighbours[start] = (uint16_t)count;
     if (map) map[code] = (int32_t)(-1 - start);

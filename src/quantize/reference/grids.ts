@@ -26,24 +26,33 @@ function gridOf(table: ArrayLike<number>, size: 4 | 8, bits: 2 | 3, rings: numbe
     for (let k = 0; k < size; k++) code |= points[size * i + k]! << (bits * k);
     map[code] = i;
   }
+  // Squared distances of the points from a code are those from its two halves together.
+  const half = size / 2;
+  const halves = 2 ** (half * bits);
+  const parts = [0, 1].map(part => {
+    const distances = new Uint8Array(halves * count); // at most 2 · 7² or 4 · 2²
+    for (let code = 0; code < halves; code++)
+      for (let i = 0; i < count; i++)
+        for (let k = 0; k < half; k++)
+          distances[code * count + i]! +=
+            (points[size * i + half * part + k]! - ((code >> (bits * k)) & (2 ** bits - 1))) ** 2;
+    return distances;
+  }) as [Uint8Array, Uint8Array];
   const found: number[] = [];
-  const distances = new Uint16Array(count);
+  const distances = new Uint8Array(count);
   for (let code = 0; code < codes; code++) {
     if (map[code]! >= 0) continue;
-    const histogram = new Uint16Array(512); // at most 4 · 7² or 8 · 3²
-    for (let i = 0; i < count; i++) {
-      let distance = 0;
-      for (let k = 0; k < size; k++)
-        distance += (points[size * i + k]! - ((code >> (bits * k)) & (2 ** bits - 1))) ** 2;
-      distances[i] = distance;
-      histogram[distance]!++;
-    }
+    const lower = (code % halves) * count;
+    const upper = Math.floor(code / halves) * count;
+    for (let i = 0; i < count; i++) distances[i] = parts[0][lower + i]! + parts[1][upper + i]!;
     map[code] = -1 - found.length;
     const start = found.push(0);
-    for (let distance = 0, left = rings; left > 0 && distance < histogram.length; distance++) {
-      if (histogram[distance] === 0) continue;
-      left--;
-      for (let i = 0; i < count; i++) if (distances[i] === distance) found.push(i);
+    for (let ring = 0, beyond = -1; ring < rings; ring++) {
+      let nearest = 256;
+      for (let i = 0; i < count; i++) if (distances[i]! > beyond && distances[i]! < nearest) nearest = distances[i]!;
+      if (nearest === 256) break;
+      for (let i = 0; i < count; i++) if (distances[i] === nearest) found.push(i);
+      beyond = nearest;
     }
     found[start - 1] = found.length - start;
   }
