@@ -111,7 +111,17 @@ async function runQuantize(from: string, to: string, flags: Flags, terminal: Ter
 }
 
 async function make(source: Checkpoint, plan: Plan, flags: Flags, terminal: Terminal) {
-  const { quantize } = await import('../quantize/quantize.ts');
+  const [{ quantize }, { acquireLock }, { writeFailure }] = await Promise.all([
+    import('../quantize/quantize.ts'),
+    import('../hub/lock.ts'),
+    import('../quantize/errors.ts'),
+  ]);
+  if (!(await stat(dirname(plan.path)).catch(() => null))?.isDirectory())
+    throw new UsageError(`${dirname(plan.path)} is no folder; make it first.`);
+  await using _ = await acquireLock(`${plan.path}.lock`, {
+    signal: terminal.signal,
+    onWait: () => note(terminal, `Another process is making ${plan.path}; waiting for it.`),
+  }).catch(error => Promise.reject(writeFailure(plan.path, error)));
   using bar = progressBar(terminal, 'Quantizing');
   return await quantize(source, plan, {
     ...(flags.threads && { threads: flags.threads }),

@@ -179,6 +179,14 @@ describe('a run that was ended', () => {
     expect(Buffer.compare(await readFile(out), bytes)).toBe(0);
   });
 
+  test('two at once make one file after the other', async () => {
+    const out = join(folder, 'twice.gguf');
+    const ends = await Promise.all([killed(out, 60_000), killed(out, 60_000)]);
+    expect(ends.sort()).toEqual([false, true]); // the second finds it there
+    expect(globSync(join(folder, 'twice*'))).toEqual([out]);
+    expect((await tensorOf(out, 'blk.0.attn_q.weight')).dtype).toBe('Q5_K');
+  });
+
   /** A run that stops by itself when so many bytes are made, and what it left. */
   async function stopped(out: string, share: number, plan: PlanOptions = { type: 'Q6_K' }): Promise<void> {
     const controller = new AbortController();
