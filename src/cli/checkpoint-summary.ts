@@ -46,7 +46,7 @@ export function kindOf(name: string): Kind {
   return /^(token_embd|output)\.weight$/.test(name) ? 'embeddings' : 'dense';
 }
 
-export function summarize({ metadata, tensors }: Checkpoint): CheckpointSummary {
+export function summarize({ metadata, tensors }: Pick<Checkpoint, 'metadata' | 'tensors'>): CheckpointSummary {
   const text = (key: string) => {
     const value = metadata.get(key);
     return typeof value === 'string' ? value : null;

@@ -25,6 +25,9 @@ const verbs = [
   'logprobs',
   'perplexity',
   'quantize',
+  'compare',
+  'calibrate',
+  'card',
   'bench',
 ];
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addBench } from './bench.ts';
 import { addCalibrate } from './calibrate.ts';
+import { addCard } from './card.ts';
 import { addChat } from './chat.ts';
 import { addCompare } from './compare.ts';
 import { exitCodes, explain } from './failures.ts';
@@ -54,6 +55,7 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     addCompare,
     addCalibrate,
     addQuantize,
+    addCard,
     addBench,
   ];
   for (const add of verbs) {
