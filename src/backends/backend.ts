@@ -24,7 +24,7 @@ export interface Batch {
 /** Copies bytes `[offset, offset + into.length)` of a tensor's file form to `into`, which lies in the backend's own memory. */
 export type Fill = (into: Uint8Array, offset: number) => Promise<void>;
 
-/** A matrix in a file, and the x[index] that it goes to. */
+/** A matrix in a file, and the x[index] of an [n, out, in] tensor that it goes to, or the whole of an [out, in] one: index 0. */
 export interface FilePart {
   readonly into: Tensor;
   readonly index: number;

@@ -11,6 +11,29 @@ import type { ExpertTensors } from './expert-stream.ts';
  */
 export type ReadExpert = (layer: ExpertTensors, expert: number, slot: Slot, urgent: boolean) => FileReading;
 
+/**
+ * Makes a weight of what a checkpoint holds, straight from its file: fast from a disk, and without leaving a second copy in the system's
+ * cache of files. Null where there is no such way, or nothing worth it.
+ */
+export async function fetchWeight(
+  backend: Backend,
+  checkpoint: Checkpoint,
+  tensor: TensorInfo,
+): Promise<Tensor | null> {
+  const { shape, byteLength, dtype } = tensor;
+  const place = shape.length === 2 && backend.fetch && checkpoint.placeOf?.(tensor);
+  if (!place) return null;
+  const into = backend.reserve(dtype, shape);
+  const chunkRows = chunkRowsOf(byteLength / shape[0]!);
+  try {
+    await backend.fetch!([{ into, index: 0, ...place, chunkRows }], true).done;
+  } catch (error) {
+    if (!(error instanceof FileReadError)) throw error;
+    throw new CheckpointError(place.path, `${tensor.name}: ${error.message}.`, { cause: error });
+  }
+  return into;
+}
+
 /** The fastest way there is for this backend and this checkpoint. */
 export function expertReader(backend: Backend, checkpoint: Checkpoint): ReadExpert {
   const portable = checkpointReader(backend, checkpoint);

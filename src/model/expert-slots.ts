@@ -19,6 +19,8 @@ export interface Slot {
   state: 'empty' | 'reading' | 'ready';
   /** It was ever filled: its memory is taken. */
   touched: boolean;
+  /** It was filled by a guess, and nobody wanted it yet. */
+  foreseen: boolean;
   /** Commands still to run read it, or somebody waits for it. */
   pinned: boolean;
 }
@@ -31,7 +33,7 @@ export class SlotTable {
   constructor(parts: readonly SlotTensors[]) {
     this.slots = parts.flatMap(tensors =>
       Array.from({ length: tensors.slots }, (_, index): Slot => {
-        return { tensors, index, key: -1, state: 'empty', touched: false, pinned: false };
+        return { tensors, index, key: -1, state: 'empty', touched: false, foreseen: false, pinned: false };
       }),
     );
     this.empty = [...this.slots].reverse();

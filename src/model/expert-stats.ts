@@ -6,7 +6,7 @@ export interface LayerStreamStats {
   readonly layer: number;
   /** Experts that passes wanted: each once a pass, however many tokens want it. */
   readonly wanted: number;
-  /** Of these, found in memory, whole or still being read because they were foreseen. */
+  /** Of these, found in memory since an earlier pass. */
   readonly hits: number;
   readonly bytesRead: number;
   /** Time in which nothing could be computed until an expert was read, ms. */
@@ -26,6 +26,9 @@ export interface StreamStats {
   readonly stalledMs: number;
   /** Time in which something was being read, ms: bytesRead ÷ busyMs is the bandwidth that was had of the disk. */
   readonly busyMs: number;
+  /** Guesses at experts that are not in memory, and those that came true; they are read ahead only while at least half do. */
+  readonly guesses: number;
+  readonly guessesRight: number;
   /** Experts read before a router asked for them, and those of them that were then asked for. */
   readonly foreseen: number;
   readonly foreseenRight: number;

@@ -1,7 +1,8 @@
 // Experts on disk: a fixed number of them is in memory, the others are read when the router asks for them, and take the places of
 // those that will be wanted last. Which are in memory changes how long a pass takes, never what it computes.
-import type { Backend, Tensor } from '../backends/backend.ts';
+import type { Backend, FileReading, Tensor } from '../backends/backend.ts';
 import type { TensorInfo } from '../checkpoint/checkpoint.ts';
+import { GuessTrust } from './expert-guess.ts';
 import { ExpertUse } from './expert-policy.ts';
 import type { ReadExpert } from './expert-reader.ts';
 import { type Slot, SlotTable, type SlotTensors } from './expert-slots.ts';
@@ -28,6 +29,11 @@ export interface StreamOptions {
   /** Experts held at once, at least one: for each group of `alikeLayers`. */
   readonly slots: readonly number[];
   readonly read: ReadExpert;
+  /**
+   * Which experts of layer `layer` (counted among those with experts) rows will probably want, I32 [T, 1], from the state before the
+   * feed-forward of the layer with experts before it. Set once the weights are there; without it nothing is read ahead.
+   */
+  readonly foresee?: (h: Tensor, layer: number) => Tensor;
   /** Whether `bytes` of memory may be taken that were not used before. Default: always. */
   readonly mayGrow?: (bytes: number) => boolean;
 }
@@ -85,6 +91,11 @@ export function shareSlots(layers: readonly ExpertTensors[], memoryBytes: number
   });
 }
 
+/** Of the places for experts, those that may be filled by guesses at once. */
+const aheadShare = 1 / 4;
+/** A pass of more rows wants most experts anyway, and keeps the disk busy without guesses. */
+const mostForeseenRows = 16;
+
 export class ExpertStream {
   readonly use: ExpertUse;
   private readonly backend: Backend;
@@ -97,14 +108,22 @@ export class ExpertStream {
   private readonly times: StreamTimes;
   /** The last layer visited: its slots are pinned until its commands have run. */
   private visit: Visit | undefined;
+  /** What is read although nobody waits for it. */
+  private readonly ahead = new Map<number, FileReading>();
+  private readonly trust = new GuessTrust();
+  foresee: StreamOptions['foresee'];
   /** Reads under way. */
   private readonly underWay = new Set<Promise<void>>();
 
-  private constructor({ backend, layers, read, mayGrow = () => true }: StreamOptions, tables: readonly SlotTable[]) {
+  private constructor(
+    { backend, layers, read, foresee, mayGrow = () => true }: StreamOptions,
+    tables: readonly SlotTable[],
+  ) {
     this.backend = backend;
     this.layers = layers;
     this.read = read;
     this.mayGrow = mayGrow;
+    this.foresee = foresee;
     this.tables = tables;
     const tableOf: SlotTable[] = [];
     for (const [group, table] of tables.entries())
@@ -142,8 +161,8 @@ export class ExpertStream {
   /** @param layer counted among the layers with experts */
   storeOf(layer: number): ExpertStore {
     return {
-      load: ids => {
-        const begun = this.begin(layer, ids);
+      load: (ids, h) => {
+        const begun = this.begin(layer, ids, h);
         begun.catch(() => {}); // it is awaited below, unless the pass fails before
         return this.waves(begun);
       },
@@ -166,6 +185,8 @@ export class ExpertStream {
       stalledMs: sum(layer => layer.stalledMs),
       busyMs,
       ...sums,
+      guesses: this.trust.guesses,
+      guessesRight: this.trust.right,
       layers: layers.map(layer => ({ ...layer })),
     };
   }
@@ -176,8 +197,11 @@ export class ExpertStream {
   }
 
   /** Learns what the router wants, and starts to read. */
-  private async begin(layer: number, ids: Tensor): Promise<Visit> {
-    const rows = Int32Array.from(await this.backend.read(ids)); // what was enqueued has run: no slot is in use
+  private async begin(layer: number, ids: Tensor, h: Tensor): Promise<Visit> {
+    const worthGuessing = layer + 1 < this.layers.length && h.shape[0]! <= mostForeseenRows;
+    const guessed = worthGuessing ? this.foresee?.(h, layer + 1) : undefined;
+    const [wanted, guesses] = await Promise.all([this.backend.read(ids), guessed && this.backend.read(guessed)]);
+    const rows = Int32Array.from(wanted); // what was enqueued has run: no slot is in use
     this.endVisit();
     const { expertsPerLayer } = this.use;
     const times = new Map<number, number>();
@@ -200,11 +224,18 @@ export class ExpertStream {
       if (slot) {
         slot.pinned = true;
         visit.held.add(slot);
-        sums.hits++;
+        if (slot.foreseen) this.times.sums.foreseenRight++;
+        else sums.hits++;
+        slot.foreseen = false;
+        this.ahead.get(key)?.hurry();
+        this.ahead.delete(key);
       } else visit.missing.push(key);
     }
+    for (const [key, reading] of this.ahead) if (this.layerOf(key) === layer) reading.cancel();
+    this.trust.judge(key => times.has(key - layer * expertsPerLayer));
     this.use.seen(layer, rows.length, times);
     this.readMissing(visit);
+    if (guesses) this.readAhead(layer, guesses);
     return visit;
   }
 
@@ -272,32 +303,57 @@ export class ExpertStream {
       const key = visit.missing.shift()!;
       slot.pinned = true;
       visit.held.add(slot);
-      this.fill(slot, key);
+      this.fill(slot, key, true);
     }
   }
 
-  private fill(slot: Slot, key: number): void {
+  /** Starts to read what the next layer will probably want, while nothing that is wanted now is read; if guesses are worth it. */
+  private readAhead(layer: number, guesses: Float32Array): void {
+    const next = layer + 1;
+    const table = this.tableOf[next]!;
+    const most = Math.floor(table.slots.length * aheadShare);
+    for (const expert of new Set(guesses)) {
+      const key = next * this.use.expertsPerLayer + expert;
+      if (this.where.has(key)) continue;
+      this.trust.guess(key);
+      if (!this.trust.deserved || this.ahead.size >= most) continue;
+      const slot = table.take(
+        other => this.use.waitOf(other, layer),
+        () => this.mayGrow(expertBytes(this.layers[next]!)),
+      );
+      if (!slot) return;
+      this.times.sums.foreseen++;
+      this.fill(slot, key, false);
+    }
+  }
+
+  private fill(slot: Slot, key: number, urgent: boolean): void {
     if (slot.key >= 0) this.where.delete(slot.key);
-    Object.assign(slot, { key, state: 'reading', touched: true });
+    Object.assign(slot, { key, state: 'reading', touched: true, foreseen: !urgent });
     this.where.set(key, slot);
     const layer = this.layerOf(key);
     const tensors = this.layers[layer]!;
     const { expertsPerLayer } = this.use;
     this.times.begin();
-    const reading = this.read(tensors, key - layer * expertsPerLayer, slot, true).done.then(
+    const begun = this.read(tensors, key - layer * expertsPerLayer, slot, urgent);
+    if (!urgent) this.ahead.set(key, begun);
+    const reading = begun.done.then(
       () => {
         this.times.end(layer, fileBytes(tensors));
+        this.ahead.delete(key);
         slot.state = 'ready';
       },
       error => {
         this.times.end(layer, 0);
-        this.times.sums.failures++;
+        this.ahead.delete(key);
         this.where.delete(key);
         this.tableOf[layer]!.clear(slot);
         const { visit } = this;
-        if (!visit?.held.delete(slot)) return;
+        const waited = visit?.held.delete(slot);
+        if (!urgent && !waited) return; // a guess that was given up, or that nobody wants: it is tried again when somebody does
+        this.times.sums.failures++;
         slot.pinned = false;
-        visit.failure ??= error;
+        if (visit) visit.failure ??= error;
       },
     );
     const done = reading.then(() => {

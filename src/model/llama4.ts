@@ -39,7 +39,8 @@ export interface ExpertWave {
 
 /** Reading starts at the call. Resident experts are one wave; experts on disk come as many as the slots in memory allow. */
 export interface ExpertStore {
-  load(ids: Tensor): AsyncIterable<ExpertWave>;
+  /** @param h what the layer's feed-forward is about to change, [T, dim]: a store may guess from it what later layers will want */
+  load(ids: Tensor, h: Tensor): AsyncIterable<ExpertWave>;
 }
 
 export interface Layer {
@@ -99,7 +100,7 @@ async function block(
     return k.add(x, attention(k, c, layer, k.rmsNorm(x, layer.attentionNorm, c.normEps), batch, cache)); // [T, dim]
   });
   return k.step(async () => {
-    return k.add(h, await feedForward(k, c, layer, k.rmsNorm(h, layer.ffnNorm, c.normEps))); // [T, dim]
+    return k.add(h, await feedForward(k, c, layer, h)); // [T, dim]
   });
 }
 
@@ -122,10 +123,11 @@ function attention(k: Backend, c: Llama4Config, layer: Layer, x: Tensor, batch: 
   return linear(k, k.reshape(out, [-1, c.heads * c.headDim]), layer.wo); // [T, dim]
 }
 
-async function feedForward(k: Backend, c: Llama4Config, { mlp, moe }: Layer, x: Tensor): Promise<Tensor> {
+async function feedForward(k: Backend, c: Llama4Config, { ffnNorm, mlp, moe }: Layer, h: Tensor): Promise<Tensor> {
+  const x = k.rmsNorm(h, ffnNorm, c.normEps); // [T, dim]
   if (!moe) return swigluMlp(k, mlp, x); // [T, dim]
   const route = k.topK(linear(k, x, moe.router), c.expertsPerToken); // ids and logits, [T, 1]
-  const waves = moe.experts.load(route.ids); // from disk: reads start here …
+  const waves = moe.experts.load(route.ids, h); // from disk: reads start here …
   let out = swigluMlp(k, mlp, x); // … and run while the shared expert computes
   const routed = k.scaleRows(x, k.sigmoid(route.values)); // the score scales the expert's input, not its output
   for await (const { gate, up, down, slots } of waves) {

@@ -53,9 +53,9 @@ async function run(
 const inTwoWaves =
   (k: Backend) =>
   (store: ExpertStore): ExpertStore => ({
-    async *load(ids) {
+    async *load(ids, h) {
       const experts = await k.read(ids);
-      for await (const wave of store.load(ids))
+      for await (const wave of store.load(ids, h))
         for (const parity of [0, 1]) {
           const slots = experts.map(expert => (expert % 2 === parity ? expert : -1));
           const bytes = new Uint8Array(Int32Array.from(slots).buffer);

@@ -20,8 +20,8 @@ export function notedRouting(k: Backend, model: Llama4): { readonly model: Llama
   let noted: Float32Array[] | null = null;
 
   const noting = (store: ExpertStore, layer: number): ExpertStore => ({
-    load(ids) {
-      const waves = store.load(ids);
+    load(ids, h) {
+      const waves = store.load(ids, h);
       return noted ? afterNoting(k.read(ids), waves, noted, layer) : waves;
     },
   });

@@ -3,6 +3,7 @@
 import type { Backend, Tensor } from '../backends/backend.ts';
 import { type Checkpoint, CheckpointError, type TensorInfo } from '../checkpoint/checkpoint.ts';
 import type { ModelPlan } from './config.ts';
+import { fetchWeight } from './expert-reader.ts';
 import type { ExpertStream, StreamedLayer } from './expert-stream.ts';
 import { residentExperts } from './experts.ts';
 import type { Linear } from './linear.ts';
@@ -166,7 +167,15 @@ export async function loadWeights(bound: BoundModel, backend: Backend, options: 
   const total = bound.weightBytes - (stream ? routedBytes(bound) : 0);
   let loaded = 0;
   let streamed = 0;
-  const upload = (tensor: TensorInfo): Promise<Tensor> =>
+  const upload = async (tensor: TensorInfo): Promise<Tensor> => {
+    const fetched = stream && (await fetchWeight(backend, checkpoint, tensor));
+    options.signal?.throwIfAborted();
+    if (!fetched) return await copy(tensor);
+    loaded += tensor.byteLength;
+    options.onProgress?.(loaded, total);
+    return fetched;
+  };
+  const copy = (tensor: TensorInfo): Promise<Tensor> =>
     backend.upload(tensor.dtype, tensor.shape, async (into, offset) => {
       options.signal?.throwIfAborted();
       await checkpoint.read(tensor, offset, into);
@@ -208,6 +217,14 @@ export async function loadWeights(bound: BoundModel, backend: Backend, options: 
     upload(bound.norm),
     bound.output === bound.tokEmbeddings ? null : linear(bound.output),
   ]);
+  // A guess must not delay what is wanted now, which only reads with an order of their own see to.
+  if (stream && backend.fetch) {
+    const sparse = layers.flatMap(({ ffnNorm, moe }) => (moe ? [{ ffnNorm, router: moe.router }] : []));
+    stream.foresee = (h, next) => {
+      const { ffnNorm, router } = sparse[next]!;
+      return backend.topK(backend.matmul(backend.rmsNorm(h, ffnNorm, plan.config.normEps), router.weight), 1).ids;
+    };
+  }
   return { config: plan.config, tokEmbeddings, layers, norm, output: output ?? { weight: tokEmbeddings, lora: null } };
 }
 

@@ -70,13 +70,13 @@ export interface Routing {
 
 function routed(store: ExpertStore, backend: Backend, routing: Routing): ExpertStore {
   return {
-    async *load(ids) {
+    async *load(ids, h) {
       const { record, follow } = routing;
       const call = record.length;
       record.push([...(await backend.read(ids))]);
       const forced = follow?.[call];
       const slots = forced ? await upload(backend, Int32Array.from(forced), ids) : ids;
-      for await (const wave of store.load(ids)) yield { ...wave, slots };
+      for await (const wave of store.load(ids, h)) yield { ...wave, slots };
     },
   };
 }

@@ -458,9 +458,15 @@ class CompiledBackend implements Backend {
   /** Where a part of a file goes. Commands that are enqueued must not want what is there. */
   private placed({ into, index, path, offset, chunkRows }: FilePart): PlacedPart {
     const { dtype, shape, storage } = this.own(into);
-    if (!storage.uploaded || shape.length !== 3 || !Number.isInteger(index) || index < 0 || index >= shape[0]!)
+    const count = shape.length === 3 ? shape[0]! : 1;
+    if (
+      !storage.uploaded ||
+      shape.length < 2 ||
+      shape.length > 3 ||
+      !(Number.isInteger(index) && index >= 0 && index < count)
+    )
       throw new RangeError(
-        `Matrix ${index} cannot be read: the tensor is [${shape}], wanted is an uploaded [n, out, in] with n > ${index}.`,
+        `Matrix ${index} cannot be read: the tensor is [${shape}], wanted is an uploaded [n, out, in] with n > ${index}, or [out, in].`,
       );
     const { rows, n, rowBytes, matrixBytes } = layoutOf(dtype, shape, storage.bank.kernels);
     const address = storage.start + index * matrixBytes;
