@@ -4,11 +4,13 @@
 
 #if defined(__wasm__)
 #elif defined(__linux__)
+#include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #elif defined(__APPLE__)
+#include <errno.h>
 extern "C" int __ulock_wait(uint32_t operation, void* address, uint64_t value, uint32_t microseconds);
 extern "C" int __ulock_wake(uint32_t operation, void* address, uint64_t value);
 #elif defined(_WIN32)
@@ -44,18 +46,19 @@ constexpr int looks = 20000;
 constexpr int looks = 2000;
 #endif
 
-/// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever. May return earlier.
-static inline void sleep_while(int32_t& x, int expected, int64_t nanoseconds) {
+/// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever. True: the time is over. May return earlier, at a signal too.
+static inline bool sleep_while(int32_t& x, int expected, int64_t nanoseconds) {
 #if defined(__wasm__)
-  __builtin_wasm_memory_atomic_wait32(&x, expected, nanoseconds);
+  return __builtin_wasm_memory_atomic_wait32(&x, expected, nanoseconds) == 2;
 #elif defined(__linux__)
   const timespec time = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
-  syscall(SYS_futex, &x, FUTEX_WAIT_PRIVATE, expected, nanoseconds < 0 ? nullptr : &time, nullptr, 0);
+  return syscall(SYS_futex, &x, FUTEX_WAIT_PRIVATE, expected, nanoseconds < 0 ? nullptr : &time, nullptr, 0) != 0 && errno == ETIMEDOUT;
 #elif defined(__APPLE__)
   const uint32_t compare_and_wait = 1, without_errno = 0x1000000;
-  __ulock_wait(compare_and_wait | without_errno, &x, (uint32_t)expected, nanoseconds < 0 ? 0 : (uint32_t)(nanoseconds / 1000));
+  const uint32_t microseconds = nanoseconds < 0 ? 0 : (uint32_t)(nanoseconds / 1000);
+  return __ulock_wait(compare_and_wait | without_errno, &x, (uint32_t)expected, microseconds) == -ETIMEDOUT;
 #else
-  WaitOnAddress(&x, &expected, sizeof x, nanoseconds < 0 ? INFINITE : (DWORD)(nanoseconds / 1000000));
+  return !WaitOnAddress(&x, &expected, sizeof x, nanoseconds < 0 ? INFINITE : (DWORD)(nanoseconds / 1000000));
 #endif
 }
 /// Wakes all who sleep at x.

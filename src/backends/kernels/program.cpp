@@ -34,11 +34,11 @@ bool await(Control& control, int32_t& gate) {
     pause_between_looks();
   }
   atomic_add(control.sleepers, 1);
-  for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0; seconds++) {
+  for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0;) {
     if (seconds == patience_seconds) atomic_store(control.failed, 1);
     // It may have changed since; what matters is that it was not done, and that who makes it so will wake us.
     const int now = atomic_load(gate);
-    if (now != gate_shut) sleep_while(gate, now, 1000000000);
+    if (now != gate_shut && sleep_while(gate, now, 1000000000)) seconds++; // not when it was woken, or a signal came
   }
   atomic_add(control.sleepers, -1);
   return done(gate);
