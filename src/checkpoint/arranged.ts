@@ -241,6 +241,10 @@ function scatter(runs: Runs, { dtype, words }: Plane, at: number, perRun: number
     for (let r = 0; r < count; r++) words.set(source.subarray(r * apart, r * apart + length), at + r * perRun);
     return;
   }
+  if (type === dtype && perRun === 1) {
+    transpose(source, runs, words, at, perNumber);
+    return;
+  }
   const decode = type === dtype ? null : decoders[type];
   const encode = dtype === 'BF16' ? toBf16 : floatBits;
   if (type === 'F8_E4M3' && decode && scale?.perNumber === 0) {
@@ -273,7 +277,28 @@ function scatter(runs: Runs, { dtype, words }: Plane, at: number, perRun: number
     }
 }
 
-function wordsOf(type: NumberType, bytes: Uint8Array): Uint8Array | Uint16Array | Uint32Array {
+/** Runs become columns. By tiles through memory of their own: lines of cache a power of two apart push each other out. */
+function transpose(source: Words, { apart, count, length }: Runs, words: Words, at: number, columns: number): void {
+  const side = 64;
+  const tile = words instanceof Uint32Array ? new Uint32Array(side * side) : new Uint16Array(side * side);
+  for (let r0 = 0; r0 < count; r0 += side)
+    for (let i0 = 0; i0 < length; i0 += side) {
+      const height = Math.min(side, count - r0);
+      const width = Math.min(side, length - i0);
+      for (let r = 0; r < height; r++) {
+        const from = (r0 + r) * apart + i0;
+        for (let i = 0; i < width; i++) tile[i * side + r] = source[from + i]!;
+      }
+      for (let i = 0; i < width; i++) {
+        const to = at + (i0 + i) * columns + r0;
+        for (let r = 0; r < height; r++) words[to + r] = tile[i * side + r]!;
+      }
+    }
+}
+
+type Words = Uint8Array | Uint16Array | Uint32Array;
+
+function wordsOf(type: NumberType, bytes: Uint8Array): Words {
   switch (numberBytes[type]) {
     case 4:
       return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);

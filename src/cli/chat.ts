@@ -30,7 +30,9 @@ export function addChat(program: Command, terminal: Terminal): Command {
     .option('--load <file>', 'go on with a conversation that /save wrote')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, flags: Flags) => chat(model, flags, terminal));
-  return addEngineOptions(addSamplingOptions(command, { temperature: 0.6, topP: 0.9 }));
+  return addEngineOptions(
+    addSamplingOptions(command, { temperature: "the model's, else 0.6", topP: "the model's, else 0.9" }),
+  );
 }
 
 const examples = `Examples:
@@ -47,5 +49,7 @@ async function chat(name: string, flags: Flags, terminal: Terminal): Promise<voi
   await using model = await openChatModel(name, flags, terminal);
   const { talk } = await import('./chat-session.ts');
   const { maxTokens } = flags;
-  await talk(model, conversation, { ...samplingOptions(flags), ...(maxTokens && { maxTokens }) }, name, terminal);
+  // Where the checkpoint suggests nothing, what Meta recommends for Llama 4.
+  const sampling = { temperature: 0.6, topP: 0.9, ...model.suggested, ...samplingOptions(flags) };
+  await talk(model, conversation, { ...sampling, ...(maxTokens && { maxTokens }) }, name, terminal);
 }

@@ -11,6 +11,7 @@ import {
   writeTinyGguf,
   writeTinyHuggingFace,
 } from '../checkpoint/tiny-llama4.cases.ts';
+import { openChat } from '../engine/chat.ts';
 import { llama4Specials } from '../tokenizer/llama4-specials.ts';
 import { patterns } from '../tokenizer/patterns.ts';
 import { asJson, asTiktoken, makeVocabulary } from '../tokenizer/synthetic-vocabulary.cases.ts';
@@ -35,7 +36,7 @@ beforeAll(async () => {
   const eos_token_id = ['<|end_of_text|>', '<|eom|>', '<|eot|>'].map(text => 300 + llama4Specials.indexOf(text));
   await writeFile(
     join(huggingFace, 'generation_config.json'),
-    JSON.stringify({ eos_token_id, temperature: 0.6, top_p: 0.9 }),
+    JSON.stringify({ eos_token_id, temperature: 0.5, top_p: 0.8, top_k: 1.5 }),
   );
   const meta = join(work, 'Tiny-Meta');
   await mkdir(meta);
@@ -103,7 +104,9 @@ describe.each(['huggingFace', 'meta'] as const)('%s', kind => {
     await ok(['bench', paths[kind], '--json', '--prompt', '16', '--generate', '4', '--repeat', '1', ...flags]);
   });
 
-  test('chat', async () => {
+  test('chat draws as the checkpoint suggests', async () => {
+    await using model = await openChat(paths[kind], { backend: 'wasm', threads: 1 });
+    expect(model.suggested).toEqual(kind === 'meta' ? {} : { temperature: 0.5, topP: 0.8 });
     const { stdout } = await ok(['chat', paths[kind], '-n', '5', ...flags], 'hello\n/quit\n');
     expect(stdout.length).toBeGreaterThan(0);
   });

@@ -54,7 +54,7 @@ export function addGenerate(program: Command, terminal: Terminal): Command {
     .option('--json', 'print one JSON object at the end')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, prompt: string | undefined, flags: Flags) => generate(model, prompt, flags, terminal));
-  return addEngineOptions(addSamplingOptions(command, { temperature: 0, topP: 1 }));
+  return addEngineOptions(addSamplingOptions(command, { temperature: '0', topP: '1' }));
 }
 
 const examples = `Examples:

@@ -93,20 +93,18 @@ export const addPromptLookup = (command: Command): Command =>
     numberBetween(1, 64, 'integer'),
   );
 
-/** @param defaults shown in the help, and used where the user says nothing. */
-export const addSamplingOptions = (command: Command, defaults: { temperature: number; topP: number }): Command =>
+/** @param defaults what the help says of what happens where the user says nothing. */
+export const addSamplingOptions = (command: Command, defaults: { temperature: string; topP: string }): Command =>
   addPromptLookup(command)
     .option(
       '--temperature <number>',
-      '0 takes the likeliest token, 1 draws as the model says',
+      `0 takes the likeliest token, 1 draws as the model says (default: ${defaults.temperature})`,
       numberBetween(0, 100),
-      defaults.temperature,
     )
     .option(
       '--top-p <share>',
-      'draw among the likeliest that have this mass together',
+      `draw among the likeliest that have this mass together (default: ${defaults.topP})`,
       numberBetween(0, 1),
-      defaults.topP,
     )
     .option('--top-k <number>', 'draw among so many (0: all)', wholeNumber)
     .option('--min-p <share>', 'leave out what is less likely than this share of the likeliest', numberBetween(0, 1))

@@ -1,5 +1,6 @@
 // Messages in, text and calls out: what an engine with a tokenizer promises. `engine/chat.ts` makes one.
 import type { ChatFormat, Message, Tokenizer, Tool } from '../tokenizer/tokenizer.ts';
+import type { SuggestedSampling } from './chat-sampling.ts';
 import type { ChatEvent, Engine, GenerateOptions, Routing, RowsOptions } from './types.ts';
 
 /** How the whole answer must be formed: a grammar sees to it. */
@@ -50,6 +51,8 @@ export interface ChatModel extends AsyncDisposable {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly format: ChatFormat;
+  /** How the checkpoint suggests to draw tokens. Nothing is drawn so unless it is asked for: `chat(messages, { ...suggested })`. */
+  readonly suggested?: SuggestedSampling;
   /**
    * Answers a conversation. Text never ends within a character, and never shows part of a stop string that then matches.
    * @throws RangeError naming an option; GrammarError, one of them, naming the place in a schema or grammar

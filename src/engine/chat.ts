@@ -9,6 +9,7 @@ import type { ToolCallPiece } from '../tokenizer/tool-call-events.ts';
 import { createToolCallParser } from '../tokenizer/tool-call-parser.ts';
 import { callableTools, chatGrammar } from './chat-grammar.ts';
 import { routingOfAnswer } from './chat-routing.ts';
+import { type SuggestedSampling, suggestedSampling } from './chat-sampling.ts';
 import { createStopStrings, type StopStrings } from './chat-stop-strings.ts';
 import type { ChatModel, ChatOptions, CompletionOptions } from './chat-types.ts';
 import { openEngine } from './client.ts';
@@ -27,19 +28,21 @@ import {
  * @throws CheckpointError when the file cannot be used or has no tokenizer; RangeError naming an option; the signal's reason.
  */
 export async function openChat(path: string, options: EngineOptions = {}): Promise<ChatModel> {
-  const { tokenizer, format } = await readVocabulary(path, options.sources);
-  return createChat(await openEngine(path, { ...options, tokenBytes: tokenBytesOf(tokenizer) }), tokenizer, format);
+  const { tokenizer, format, suggested } = await readVocabulary(path, options.sources);
+  const engine = await openEngine(path, { ...options, tokenBytes: tokenBytesOf(tokenizer) });
+  return createChat(engine, tokenizer, format, suggested);
 }
 
 /** A checkpoint's tokenizer and chat format; weights are left alone. @throws CheckpointError when it has none that we know */
 export async function readVocabulary(
   path: string,
   sources?: SourceModule,
-): Promise<{ tokenizer: Tokenizer; format: ChatFormat }> {
+): Promise<{ tokenizer: Tokenizer; format: ChatFormat; suggested: SuggestedSampling }> {
   await using checkpoint = await openCheckpoint(path, sources);
   try {
     const tokenizer = tokenizerFromGguf(checkpoint.metadata);
-    return { tokenizer, format: chatFormatFor(tokenizer, templateFromGguf(checkpoint.metadata)) };
+    const format = chatFormatFor(tokenizer, templateFromGguf(checkpoint.metadata));
+    return { tokenizer, format, suggested: suggestedSampling(checkpoint.metadata) };
   } catch (error) {
     if (!(error instanceof Error)) throw error;
     throw new CheckpointError(checkpoint.path, error.message, { cause: error });
@@ -65,10 +68,16 @@ function tokenBytesOf(tokenizer: Tokenizer): TokenBytes {
 }
 
 /** A chat model of parts; it owns the engine, which must have been opened with `tokenBytes` for tools and formats. */
-export const createChat = (engine: Engine, tokenizer: Tokenizer, format: ChatFormat): ChatModel => ({
+export const createChat = (
+  engine: Engine,
+  tokenizer: Tokenizer,
+  format: ChatFormat,
+  suggested: SuggestedSampling = {},
+): ChatModel => ({
   engine,
   tokenizer,
   format,
+  suggested,
   chat(messages: readonly Message[], options: ChatOptions = {}) {
     const tokens = (tools: readonly Tool[]) => format.encode(messages, { tools });
     return answer(engine, tokenizer, tokens, format.stopTokens, options);
