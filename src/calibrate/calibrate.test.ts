@@ -157,7 +157,7 @@ describe('a calibration that is broken off', () => {
     expect(await readUnfinished(out, purpose)).toBeNull();
   });
 
-  const KILLS = long ? 200 : 4;
+  const KILLS = long ? 200 : 3;
   test(`by kill −9 at ${KILLS} random points${long ? '' : ' (200 with LONG=1)'} ends in the same bytes, and never in others under its name`, {
     timeout: 1_200_000,
   }, async () => {

@@ -18,6 +18,8 @@ export type Misbehaviour =
   /** Sends so many bytes and then nothing more. */
   | { readonly stallAfter: number }
   | { readonly wrongBytes: true }
+  /** Sends one bit of the body, counted from its start, the other way round. */
+  | { readonly flip: number }
   | { readonly tooLong: true }
   | { readonly ignoreRange: true };
 
@@ -119,6 +121,10 @@ export async function fakeHub(repos: Readonly<Record<string, FakeRepo>>, pageSiz
     const stop = from?.[2] ? Math.min(content.length, Number(from[2]) + 1) : content.length;
     let body = content.subarray(start, stop);
     if (bad && 'wrongBytes' in bad) body = Buffer.from(body).fill(0, 0, Math.min(8, body.length));
+    if (bad && 'flip' in bad) {
+      body = Buffer.from(body);
+      body[bad.flip >> 3]! ^= 1 << (bad.flip & 7);
+    }
     if (bad && 'tooLong' in bad) body = Buffer.concat([body, Buffer.from('more')]);
     const length = { 'content-length': String(body.length), 'accept-ranges': 'bytes' };
     const range = from ? { 'content-range': `bytes ${start}-${stop - 1}/${content.length}` } : {};
