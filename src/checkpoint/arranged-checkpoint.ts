@@ -72,7 +72,8 @@ function bandOf(
   length: number,
 ): { start: number; end: number } | null {
   const matrix = info.byteLength / grid[0];
-  if (!parts.some(part => part.strides[2] !== 1) || length >= Math.min(matrix, bandBytes)) return null;
+  if (length === 0 || length >= Math.min(matrix, bandBytes)) return null;
+  if (!parts.some(part => part.strides[2] !== 1)) return null;
   const rowBytes = matrix / grid[1];
   const bytes = Math.max(1, Math.floor(bandBytes / rowBytes)) * rowBytes;
   const plane = Math.floor(offset / matrix) * matrix;

@@ -11,7 +11,7 @@ import { openerOf, type SourceModule } from './sources.ts';
 
 /** Files that stand for the folder they are in. */
 const ofFolder =
-  /^(config\.json|params\.json|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors|consolidated\.\d+\.pth)$/;
+  /^(config\.json|params\.json|model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors|consolidated(\.\d+)?\.pth)$/;
 
 /**
  * Opens the checkpoint at `path`: a GGUF file or any part of a split one; a Hugging Face folder (config.json and safetensors); Meta's

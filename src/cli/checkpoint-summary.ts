@@ -1,5 +1,6 @@
 // What a checkpoint's header says of size: parameters, bytes by kind, keys and values. Also for models that cannot be run here.
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.ts';
+import { isVision } from '../checkpoint/vision-names.ts';
 
 /**
  * Embeddings and output; everything a token always passes; shared experts; routed experts, of which a token uses a few; and the
@@ -39,8 +40,7 @@ const elements = (tensor: TensorInfo): number => tensor.shape.reduce((product, s
 
 /** By the names of GGUF tensors (llama.cpp's llama-arch.cpp); those of vision as each kind of checkpoint calls them. */
 export function kindOf(name: string): Kind {
-  if (/^(v|mm|(model\.)?vision_model|(model\.)?multi_modal_projector|vision_embeddings|vision_projection)\./.test(name))
-    return 'vision';
+  if (isVision(name)) return 'vision';
   if (/_exps\.|_exps$/.test(name)) return 'experts';
   if (/_shexp\.|_shexp$/.test(name)) return 'shared';
   return /^(token_embd|output)\.weight$/.test(name) ? 'embeddings' : 'dense';

@@ -6,7 +6,7 @@ import type { RuledModel } from './mixes.ts';
 
 /** Keys that are reals even where their value is whole. */
 const reals =
-  /\.(rope\.freq_base(_swa)?|rope\.scaling\.(factor|attn_factor|yarn_[a-z_]+)|attention\.layer_norm(_rms)?_epsilon|attention\.scale|attention\.[a-z_]*clamp[a-z_]*|logit_scale|embedding_scale|residual_scale|attention\.temperature_scale|[a-z_.]*softcapping|expert_weights_scale|vision\.image_(mean|std)|vision\.[a-z_.]*epsilon|vision\.rope\.freq_base)$|^tokenizer\.ggml\.scores$|^general\.sampling\.(temp|top_p|min_p|[a-z_]*penalty)$/;
+  /\.(rope\.freq_base(_swa)?|rope\.scaling\.(factor|attn_factor|yarn_[a-z_]+)|attention\.layer_norm(_rms)?_epsilon|attention\.scale|attention\.[a-z_]*clamp[a-z_]*|logit_scale|embedding_scale|residual_scale|attention\.temperature_scale|[a-z_.]*softcapping|expert_weights_scale|vision\.image_(mean|std)|vision\.[a-z_.]*epsilon|vision\.rope\.freq_base)$|^tokenizer\.ggml\.scores$|^general\.sampling\.(temp|top_p|min_p|penalty_repeat|[a-z_]*penalty)$/;
 
 /** Keys about this one file's making and parts, which do not pass on. */
 const own = /^split\.|^general\.alignment$|^general\.file_type$|^general\.quantization_version$|^quantize\./;

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Checkpoint, TensorInfo } from '../checkpoint/checkpoint.ts';
 import { byteLengthOf, type DType, formats } from '../checkpoint/dtype.ts';
 import { type GgufPart, layoutGguf, type Placed, type WritableValue } from '../checkpoint/gguf-writer.ts';
+import { isFolderVision } from '../checkpoint/vision-names.ts';
 import { QuantizeError } from './errors.ts';
 import { metadataFor, ruledModel } from './metadata.ts';
 import { chooseFormats, fitting, inRuledOrder, type MixName, mayBeQuantized, mixes, wantsImportance } from './mixes.ts';
@@ -82,7 +83,8 @@ const mostColumns = 2 ** 21;
 export function planQuantization(source: Checkpoint, path: string, options: PlanOptions): Plan {
   const { type, importance } = options;
   const recipe = typeof type === 'string' ? null : type;
-  const tensors = inRuledOrder(source.tensors.values());
+  // A folder's encoder of images has no names in a GGUF of the text model, and llama.cpp refuses files with tensors it does not know.
+  const tensors = inRuledOrder([...source.tensors.values()].filter(({ name }) => !isFolderVision(name)));
   if (tensors.length === 0) throw new QuantizeError(`${source.path} holds no tensors.`);
   const model = ruledModel(source, importance !== undefined);
   const byMix = new Map<MixName, ReturnType<typeof chooseFormats>>();

@@ -41,4 +41,13 @@ describe("Meta's shards", () => {
     const want = await folder.step({ sequence: 0, tokens });
     expect(await shards.step({ sequence: 0, tokens })).toEqual(want);
   });
+
+  test('FP8 as llama-models writes it: near the numbers that were rounded', async () => {
+    await using exact = await load(at('scout', 'meta'), createReferenceBackend());
+    await using rounded = await load(at('scout-fp8', 'meta'), createReferenceBackend());
+    const want = await exact.step({ sequence: 0, tokens });
+    const { meanKl, maxDifference } = compare(await rounded.step({ sequence: 0, tokens }), want, exact.config.vocab);
+    expect(meanKl).toBeLessThan(2e-3);
+    expect(maxDifference).toBeGreaterThan(0);
+  });
 });

@@ -7,12 +7,11 @@ import { shown } from '../gguf-header.ts';
 import { matrixType } from '../numbers.ts';
 import { elementsOf, type RawTensor } from '../raw-tensors.ts';
 import { memorySource } from '../sources.ts';
+import { isFolderVision } from '../vision-names.ts';
 import type { ModelShape } from './config.ts';
 
 /** What goes before the names of the text model: in Llama4ForConditionalGeneration, in newer files of it, and in text models. */
 const prefixes = ['language_model.model.', 'model.language_model.', 'model.'];
-/** Tensors of the encoder of images, of which the text model has no use. */
-const vision = /^(model\.)?(vision_model|multi_modal_projector|vision_tower)\./;
 /** What some files hold beside the weights: buffers computed from the config, and scales of activations and of cached keys. */
 const computed =
   /\.(rotary_emb\.inv_freq|input_scale|input_scale_ub|output_scale|k_scale|v_scale|q_scale)$|\.experts\.\w+_input_scale$/;
@@ -252,7 +251,7 @@ class Finder {
     const result: Arranged[] = [];
     for (const [name, raw] of this.#tensors) {
       if (this.used.has(name) || computed.test(name)) continue;
-      if (!vision.test(name))
+      if (!isFolderVision(name))
         throw new CheckpointError(
           raw.source.path,
           `tensor ${shown(name)}: the model that config.json describes has no place for it, and leaving it out would change the results. This variant is not supported.`,

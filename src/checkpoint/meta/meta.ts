@@ -6,7 +6,7 @@ import { type Folder, readSmallFile } from '../folder.ts';
 import { Fields, parseJson } from '../json.ts';
 import type { Source } from '../sources.ts';
 import { readParams } from './params.ts';
-import { arrangeShards } from './tensors.ts';
+import { arrangeShards, type Rank } from './tensors.ts';
 import { readTokenizerModel } from './tokenizer-model.ts';
 import { readTorchFile } from './torch-file.ts';
 
@@ -42,11 +42,15 @@ export async function openMeta(folder: Folder): Promise<Checkpoint> {
     );
   const sources: Source[] = [];
   try {
-    const ranks = [];
-    for (const name of files) {
+    const read = async (name: string) => {
       const source = await folder.open(name);
       sources.push(source);
-      ranks.push(await readTorchFile(source));
+      return readTorchFile(source);
+    };
+    const ranks: Rank[] = [];
+    for (const [rank, name] of files.entries()) {
+      const scales = `fp8_scales_${rank}.pt`;
+      ranks.push({ tensors: await read(name), scales: folder.names.has(scales) ? await read(scales) : new Map() });
     }
     const arranged = arrangeShards(folder.path, ranks, shape, metadata);
     if (folder.names.has('tokenizer.model') && shape.architecture === 'llama4') {

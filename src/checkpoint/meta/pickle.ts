@@ -4,7 +4,7 @@
 /** Numbers of a storage, the archive's entry `data/KEY`: the pickle names its type, and the entry has its bytes. */
 export interface PickledTensor {
   readonly kind: 'tensor';
-  /** As PyTorch calls it: "BFloat16Storage". */
+  /** As PyTorch calls it: "BFloat16Storage", or a type that has no storage of its own, "float8_e4m3fn". */
   readonly storage: string;
   readonly key: string;
   /** Numbers of the storage before the tensor's first. */
@@ -34,12 +34,12 @@ export class PickleError extends Error {
 }
 
 /** What a file of tensors may name. Python would call these; here each is a word with a meaning, or without one. */
-const rebuilders = new Set(['torch._utils._rebuild_tensor_v2', 'torch._utils._rebuild_parameter']);
+const rebuilders = new Set(['tensor_v2', 'tensor_v3', 'parameter'].map(what => `torch._utils._rebuild_${what}`));
 const harmless =
   /^(collections\.OrderedDict|_io\.BytesIO|_codecs\.encode|torch\.Size|torch\.storage\.UntypedStorage|torch\.(\w+Storage|bfloat16|float16|float32|float64|u?int\d+|bool|float8_e4m3fn|float8_e5m2))$/;
 
 const MARK = Symbol('mark');
-const maxDepthOfStack = 2 ** 20;
+const maxDepthOfStack = 2 ** 16;
 
 /**
  * The tensors of a dictionary by name; other values in it are left out.
@@ -55,6 +55,9 @@ export function readTensorPickle(bytes: Uint8Array): Map<string, PickledTensor> 
   }
   return tensors;
 }
+
+const nameOf = (value: Value): string | null =>
+  typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'global' ? value.name : null;
 
 class Unpickler {
   readonly #bytes: Uint8Array;
@@ -288,8 +291,7 @@ class Unpickler {
   /** ('storage', type, key, device, count), the way PyTorch refers to an entry of the archive. */
   #persistent(id: Value): Storage {
     const [what, type, key] = Array.isArray(id) ? id : [];
-    const named =
-      typeof type === 'object' && type !== null && 'kind' in type && type.kind === 'global' ? type.name : null;
+    const named = nameOf(type ?? null);
     if (what !== 'storage' || !named || typeof key !== 'string')
       throw new PickleError(`a reference before byte ${this.#at} is none to a storage`);
     return { kind: 'storage', type: named.replace(/^torch\./, ''), key };
@@ -306,7 +308,7 @@ class Unpickler {
       throw new PickleError(`something that has no name is called before byte ${this.#at}`);
     if (callable.name === 'collections.OrderedDict') return new Map();
     if (!rebuilders.has(callable.name)) return { kind: 'opaque' };
-    const [storage, start, shape, strides] = args;
+    const [storage, start, shape, strides, , , dtype] = args;
     if (callable.name.endsWith('_rebuild_parameter')) return storage ?? null;
     const sizes = (value: Value | undefined): value is number[] =>
       Array.isArray(value) && value.length <= 8 && value.every(n => Number.isSafeInteger(n) && (n as number) >= 0);
@@ -321,9 +323,12 @@ class Unpickler {
       shape.length !== strides.length
     )
       throw new PickleError(`a tensor before byte ${this.#at} lacks its storage, its place or its shape`);
+    // The third version has the type beside a storage of bytes.
+    const type = callable.name.endsWith('_v3') ? nameOf(dtype ?? null) : storage.type;
+    if (type === null) throw new PickleError(`a tensor before byte ${this.#at} lacks its type`);
     return {
       kind: 'tensor',
-      storage: storage.type,
+      storage: type.replace(/^torch\./, ''),
       key: storage.key,
       start: start as number,
       shape: [...shape],

@@ -1,16 +1,20 @@
 // The tensors of Meta's shards under GGUF's names: what each of the ranks has is joined by range, fused tensors are cut, others transposed.
 // Sources: llama-models models/llama4/{model,moe,ffn}.py (load hooks: every name below); transformers' converter (which axis is split).
-import { type Arranged, type Part, type Triple, wholePart } from '../arranged.ts';
+import { type Arranged, type Part, type Strided, type Triple, wholePart } from '../arranged.ts';
 import { CheckpointError, type MetadataValue } from '../checkpoint.ts';
 import { shown } from '../gguf-header.ts';
 import { arrange, ropeFactors } from '../huggingface/tensors.ts';
 import { matrixType } from '../numbers.ts';
 import { elementsOf, type RawTensor } from '../raw-tensors.ts';
+import { isFolderVision } from '../vision-names.ts';
 import type { MetaShape } from './params.ts';
 
-type Rank = ReadonlyMap<string, RawTensor>;
+export interface Rank {
+  readonly tensors: ReadonlyMap<string, RawTensor>;
+  /** Of fp8_scales_N.pt: of each FP8 expert's outputs, by the names of llama-models' modules (scripts/quantize.py). */
+  readonly scales: ReadonlyMap<string, RawTensor>;
+}
 
-const vision = /^vision_(embeddings|projection|model)\b/;
 /** What training left behind: statistics of the router, states of extensions, tables computed from the parameters. */
 const computed =
   /(^|\.)(rope\.freqs|freqs_cis|_extra_state|global_gate_stats_3E|running_gate_stats_3E|expert_activation_DE)$/;
@@ -179,9 +183,14 @@ function routedExperts(
     ['gate', 'moe_w_in_eD_F', 'w1'],
     ['up', 'moe_w_swiglu_eD_F', 'w3'],
   ] as const) {
-    const parts = shards.all(names.map(name => from + name)).map((raw): Part => {
+    const raws = shards.all(
+      names.map(name => from + name),
+      true,
+    );
+    const parts = raws.map((raw, rank): Part => {
       const width = widthOf(raw);
-      return { ...wholePart(raw, [experts, width, dim]), strides: [dim * width, 1, width] };
+      const scale = shards.scaleOf(raw, rank, from + names[1], [experts, width]);
+      return { ...wholePart(raw, [experts, width, dim]), strides: [dim * width, 1, width], scale };
     });
     const total = parts.reduce((sum, part) => sum + part.sizes[1], 0);
     if (which === 'up' && total !== ff) shards.wrong(parts[0]!.raw, `${total} outputs`, `${ff} as the gate has`);
@@ -189,9 +198,10 @@ function routedExperts(
     const grid: Triple = [experts, ff, dim];
     result.push(arrange(`${block}.ffn_${which}_exps`, grid, grid, 1, parts));
   }
-  const parts = shards.all([`${from}moe_w_out_eF_D`, `${from}w2`]).map((raw): Part => {
+  const parts = shards.all([`${from}moe_w_out_eF_D`, `${from}w2`], true).map((raw, rank): Part => {
     const width = widthOf(raw);
-    return { ...wholePart(raw, [experts, dim, width]), strides: [width * dim, 1, dim] };
+    const scale = shards.scaleOf(raw, rank, `${from}w2`, [experts, dim]);
+    return { ...wholePart(raw, [experts, dim, width]), strides: [width * dim, 1, dim], scale };
   });
   const total = parts.reduce((sum, part) => sum + part.sizes[2], 0);
   if (total !== ff) shards.wrong(parts[0]!.raw, `${total} inputs`, `${ff} as the gate has outputs`);
@@ -217,11 +227,11 @@ class Shards {
   }
 
   has(name: string): boolean {
-    return this.#ranks[0]!.has(name);
+    return this.#ranks[0]!.tensors.has(name);
   }
 
-  /** The tensor of every rank, under the first of its names that there is. */
-  all(names: readonly string[]): RawTensor[] {
+  /** The tensor of every rank, under the first of its names that there is. @param scaled whether it may be FP8 */
+  all(names: readonly string[], scaled = false): RawTensor[] {
     const name = names.find(candidate => this.has(candidate));
     if (name === undefined)
       throw new CheckpointError(
@@ -230,16 +240,27 @@ class Shards {
       );
     this.#used.add(name);
     return this.#ranks.map((rank, index) => {
-      const raw = rank.get(name);
+      const raw = rank.tensors.get(name);
       if (!raw)
         throw new CheckpointError(
           this.#path,
           `tensor ${shown(name)}: shard 0 has it, shard ${index} has not; they are of two models.`,
         );
-      if (matrixType(raw.type) === undefined || raw.type === 'I32')
+      if (matrixType(raw.type) === undefined || raw.type === 'I32' || (raw.type === 'F8_E4M3' && !scaled))
         this.wrong(raw, `numbers of type ${raw.type}`, 'BF16, F16 or F32');
       return raw;
     });
+  }
+
+  /** The scale of each output of an expert in FP8: of [experts, outputs]. */
+  scaleOf(raw: RawTensor, rank: number, name: string, [experts, outputs]: readonly [number, number]): Strided | null {
+    if (raw.type !== 'F8_E4M3') return null;
+    const scale = this.#ranks[rank]!.scales.get(name);
+    if (!scale)
+      return this.wrong(raw, `FP8 without ${shown(name)} in fp8_scales_${rank}.pt`, 'a scale for each output');
+    if (scale.type !== 'F32' || elementsOf(scale.shape) !== experts * outputs)
+      this.wrong(scale, `${scale.type} [${scale.shape.join(', ')}]`, `F32 [${experts}, ${outputs}]`);
+    return { raw: scale, start: 0, strides: [outputs, 1, 0] };
   }
 
   rows(raw: RawTensor, columns: number): number {
@@ -268,9 +289,9 @@ class Shards {
   others(): Arranged[] {
     const result: Arranged[] = [];
     for (const [index, rank] of this.#ranks.entries())
-      for (const [name, raw] of rank) {
+      for (const [name, raw] of rank.tensors) {
         if (this.#used.has(name) || computed.test(name)) continue;
-        if (!vision.test(name))
+        if (!isFolderVision(name))
           throw new CheckpointError(
             raw.source.path,
             `tensor ${shown(name)}: the model that params.json describes has no place for it, and leaving it out would change the results. This variant is not supported.`,

@@ -21,6 +21,8 @@ const types: Readonly<Record<string, NumberType>> = {
   CharStorage: 'I8',
   ByteStorage: 'U8',
   BoolStorage: 'BOOL',
+  float8_e4m3fn: 'F8_E4M3',
+  float8_e5m2: 'F8_E5M2',
 };
 
 /** @throws CheckpointError when it is no such file, or names what Python would have to run */
