@@ -27,6 +27,8 @@ export interface Checkpoint extends AsyncDisposable {
   read(tensor: TensorInfo, offset: number, into: Uint8Array): Promise<void>;
   /** The file, and the byte in it, where a tensor begins; null where it is in no file as it is. */
   placeOf?(tensor: TensorInfo): { readonly path: string; readonly offset: number } | null;
+  /** Tells apart the files as they are from what they were, or will be: sizes and times of change. */
+  readonly version?: string;
   /** @throws CheckpointError when a file is not as it was when it was opened: what was read may be of two files. */
   checkUnchanged?(): Promise<void>;
 }

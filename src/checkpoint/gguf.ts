@@ -169,6 +169,11 @@ class GgufCheckpoint implements Checkpoint {
     return place?.source.checkUnchanged ? { path: place.source.path, offset: place.tensor.offset } : null;
   }
 
+  get version(): string | undefined {
+    const versions = this.#sources.map(source => source.version);
+    return versions.includes(undefined) ? undefined : versions.join(', ');
+  }
+
   async checkUnchanged(): Promise<void> {
     for (const source of this.#sources) await source.checkUnchanged?.();
   }

@@ -14,6 +14,8 @@ export interface Source extends AsyncDisposable {
    * @throws CheckpointError when the bytes cannot be read, or the source is closed.
    */
   read(offset: number, into: Uint8Array): Promise<number>;
+  /** Of a file on disk: its size, and when it was last changed. */
+  readonly version?: string | undefined;
   /** Of a file on disk. @throws CheckpointError when it is not as it was when it was opened. */
   checkUnchanged?(): Promise<void>;
 }
@@ -83,6 +85,10 @@ class FileSource implements Source {
       throw new CheckpointError(this.path, reason(error), { cause: error });
     }
     return done;
+  }
+
+  get version(): string {
+    return `${this.size} ${this.#modifiedMs}`;
   }
 
   async checkUnchanged(): Promise<void> {

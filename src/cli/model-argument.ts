@@ -8,7 +8,7 @@ import { ggufFiles } from '../hub/choose.ts';
 import { HubError } from '../hub/errors.ts';
 import type { LibraryModel } from '../hub/library.ts';
 import { UsageError } from './failures.ts';
-import { type EngineFlags, engineOptions } from './options.ts';
+import { type EngineFlags, engineOptions, streamingFolder } from './options.ts';
 import { bytesText } from './quantities.ts';
 import { note, progressBar, type Terminal } from './terminal.ts';
 
@@ -101,6 +101,7 @@ export async function openChatModel(name: string, flags: EngineFlags, terminal: 
   const { signal } = terminal;
   const model = await openChat(path, {
     ...engineOptions(flags),
+    streamingFolder: streamingFolder(terminal.environment),
     ...(sources && { sources }),
     onProgress: (done, total) => bar.update(done, total),
     signal,
@@ -120,7 +121,11 @@ export async function openTokenEngine(
   const path = await modelPath(name, terminal);
   const { openEngine } = await import('../engine/client.ts');
   using bar = progressBar(terminal, `Loading ${basename(path)}`);
-  const options = { ...engineOptions(flags), ...(flags.maxSequences && { maxSequences: flags.maxSequences }) };
+  const options = {
+    ...engineOptions(flags),
+    streamingFolder: streamingFolder(terminal.environment),
+    ...(flags.maxSequences && { maxSequences: flags.maxSequences }),
+  };
   const engine = await openEngine(path, {
     ...options,
     onProgress: (done, total) => bar.update(done, total),

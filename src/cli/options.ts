@@ -1,4 +1,6 @@
 // Options that several verbs share, checked while the command line is read.
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type BackendName, backendNames } from '../engine/choose-backend.ts';
 import type { EngineOptions, GenerateOptions } from '../engine/types.ts';
@@ -72,6 +74,10 @@ export const engineOptions = ({ backend, threads, context, memory }: EngineFlags
   ...(context && { contextTokens: context }),
   ...(memory && { memory }),
 });
+
+/** Where what is learnt about models larger than memory is kept. */
+export const streamingFolder = (environment: Readonly<Record<string, string | undefined>>): string =>
+  join(environment.XDG_CACHE_HOME || join(environment.HOME || homedir(), '.cache'), 'open-maverick', 'experts');
 
 export interface SamplingFlags {
   temperature?: number;

@@ -8,7 +8,14 @@ import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel } from '../server/library.ts';
 import { UsageError } from './failures.ts';
 import { type Located, locate } from './model-argument.ts';
-import { addEngineOptions, collectText, type EngineFlags, engineOptions, numberBetween } from './options.ts';
+import {
+  addEngineOptions,
+  collectText,
+  type EngineFlags,
+  engineOptions,
+  numberBetween,
+  streamingFolder,
+} from './options.ts';
 import { runPull } from './pull.ts';
 import { print, styled, type Terminal } from './terminal.ts';
 
@@ -104,7 +111,12 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
     openChat: (path: string, more: { signal: AbortSignal }) => {
       const from = sources.get(path);
-      return openChat(path, { ...engineOptions(flags), ...more, ...(from && { sources: from }) });
+      return openChat(path, {
+        ...engineOptions(flags),
+        streamingFolder: streamingFolder(terminal.environment),
+        ...more,
+        ...(from && { sources: from }),
+      });
     },
     ...(first && { preload: first.id }),
   };

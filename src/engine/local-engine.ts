@@ -11,6 +11,7 @@ import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheF
 import { createChannel } from './channel.ts';
 import { chooseBackend } from './choose-backend.ts';
 import { EngineLoop, type LoopOptions } from './engine-loop.ts';
+import { keepExperts, recallExperts } from './expert-record.ts';
 import { createGrammars, type Grammars } from './grammar-cache.ts';
 import { logSoftmax } from './log-softmax.ts';
 import { availableMemory } from './machine-memory.ts';
@@ -33,6 +34,8 @@ import type {
   StateListener,
 } from './types.ts';
 
+/** Bytes that must stay free when another expert gets its place: a machine without any ends programs. */
+const LEFT_TO_OTHERS = 128 * 2 ** 20;
 /** Finished sequences that are kept at most, as far as their bytes have room. */
 const KEPT_SEQUENCES = 64;
 
@@ -79,13 +82,21 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
     opened.adopt(
       ExpertStream.create({
         backend,
+        path: checkpoint.path,
         layers: expertLayers(bound),
         slots: experts.slots,
         read: expertReader(backend, checkpoint),
+        mayGrow: bytes => availableMemory() > bytes + LEFT_TO_OTHERS,
       }),
-      made => made.settle(),
+      made => made.close(),
     );
   const model = await loadWeights(bound, backend, { ...options, stream });
+  const { streamingFolder } = options;
+  if (stream && streamingFolder !== undefined) {
+    if (await recallExperts(streamingFolder, checkpoint, stream)) void stream.warm();
+    // What cannot be kept is learnt anew: no reason for closing to fail.
+    opened.defer(() => keepExperts(streamingFolder, checkpoint, stream).catch(() => {}));
+  }
   if (!stream) await checkpoint[Symbol.asyncDispose]();
   const cache = opened.adopt(backend.createCache(shapeOf(maxBatch)), made => made[Symbol.dispose]());
   const info: ModelInfo = {

@@ -38,6 +38,11 @@ export interface EngineOptions {
    * wants them, also where all of them have room.
    */
   readonly sources?: SourceModule;
+  /**
+   * A folder in which is kept, across runs, how often each expert of a model that is read from disk is wanted, and checksums of those
+   * that were read. Default: it is learnt anew each time.
+   */
+  readonly streamingFolder?: string;
   /** Times that an engine whose thread broke is opened again before it has answered a request; 0 is never. Default 3. */
   readonly maxRestarts?: number;
   /** What the tokens stand for, byte for byte: needed by requests with a grammar, and by nothing else. */

@@ -45,8 +45,8 @@ export class SlotTable {
    * @param mayGrow whether memory may be taken that was not used before
    */
   take(waitOf: (key: number) => number, mayGrow: () => boolean): Slot | undefined {
-    const used = this.empty.at(-1);
-    if (used && (used.touched || mayGrow())) return this.empty.pop();
+    const empty = this.takeEmpty(mayGrow);
+    if (empty) return empty;
     let victim: Slot | undefined;
     let longest = -1;
     for (const slot of this.slots) {
@@ -58,6 +58,12 @@ export class SlotTable {
       }
     }
     return victim;
+  }
+
+  /** An empty slot, if there is one and its memory may be taken. */
+  takeEmpty(mayGrow: () => boolean): Slot | undefined {
+    const empty = this.empty.at(-1);
+    return empty && (empty.touched || mayGrow()) ? this.empty.pop() : undefined;
   }
 
   /** A slot holds nothing that can be used. */

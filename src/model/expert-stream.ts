@@ -1,7 +1,7 @@
 // Experts on disk: a fixed number of them is in memory, the others are read when the router asks for them, and take the places of
 // those that will be wanted last. Which are in memory changes how long a pass takes, never what it computes.
 import type { Backend, FileReading, Tensor } from '../backends/backend.ts';
-import type { TensorInfo } from '../checkpoint/checkpoint.ts';
+import { CheckpointError, type TensorInfo } from '../checkpoint/checkpoint.ts';
 import { GuessTrust } from './expert-guess.ts';
 import { ExpertUse } from './expert-policy.ts';
 import type { ReadExpert } from './expert-reader.ts';
@@ -24,6 +24,8 @@ export interface StreamedLayer extends ExpertTensors {
 
 export interface StreamOptions {
   readonly backend: Backend;
+  /** The checkpoint's, for messages. */
+  readonly path: string;
   /** Layers with experts, in the order of the layers. */
   readonly layers: readonly StreamedLayer[];
   /** Experts held at once, at least one: for each group of `alikeLayers`. */
@@ -98,6 +100,9 @@ const mostForeseenRows = 16;
 
 export class ExpertStream {
   readonly use: ExpertUse;
+  /** Of experts that were read once, as they were then; by their numbers through all layers. */
+  readonly checksums = new Map<number, bigint>();
+  private readonly path: string;
   private readonly backend: Backend;
   private readonly layers: readonly StreamedLayer[];
   private readonly tables: readonly SlotTable[];
@@ -111,15 +116,17 @@ export class ExpertStream {
   /** What is read although nobody waits for it. */
   private readonly ahead = new Map<number, FileReading>();
   private readonly trust = new GuessTrust();
+  private closing = false;
   foresee: StreamOptions['foresee'];
   /** Reads under way. */
   private readonly underWay = new Set<Promise<void>>();
 
   private constructor(
-    { backend, layers, read, foresee, mayGrow = () => true }: StreamOptions,
+    { backend, path, layers, read, foresee, mayGrow = () => true }: StreamOptions,
     tables: readonly SlotTable[],
   ) {
     this.backend = backend;
+    this.path = path;
     this.layers = layers;
     this.read = read;
     this.mayGrow = mayGrow;
@@ -189,6 +196,32 @@ export class ExpertStream {
       guessesRight: this.trust.right,
       layers: layers.map(layer => ({ ...layer })),
     };
+  }
+
+  /**
+   * Fills places that are empty with the experts wanted most so far, as `use` knows, a few at a time and while nothing is wanted now.
+   * Ends early when the places are taken otherwise.
+   */
+  async warm(): Promise<void> {
+    const keys = Array.from({ length: this.use.layers * this.use.expertsPerLayer }, (_, key) => key);
+    const shares = keys.map(key => this.use.shareOf(key));
+    const queue = keys.sort((a, b) => shares[b]! - shares[a]!);
+    const one = async (): Promise<void> => {
+      for (let key = queue.shift(); key !== undefined && !this.closing; key = queue.shift()) {
+        if (this.where.has(key)) continue;
+        const layer = this.layerOf(key);
+        const slot = this.tableOf[layer]!.takeEmpty(() => this.mayGrow(expertBytes(this.layers[layer]!)));
+        if (slot) await this.fill(slot, key, false);
+      }
+    };
+    await Promise.all([one(), one()]);
+  }
+
+  /** Ends reading ahead; resolves when no read is under way any more. */
+  async close(): Promise<void> {
+    this.closing = true;
+    for (const reading of this.ahead.values()) reading.cancel();
+    await this.settle();
   }
 
   /** Resolves when no read is under way any more. */
@@ -275,8 +308,9 @@ export class ExpertStream {
     while (!arrived()) {
       if (visit.failure !== undefined) throw visit.failure;
       if (visit.held.size === 0)
-        throw new Error(
-          `No expert of layer ${this.layers[visit.layer]!.index} has room: all places are in use. Give more memory.`,
+        throw new CheckpointError(
+          this.path,
+          `there is no memory for an expert of layer ${this.layers[visit.layer]!.index}: the machine has less free than was planned with. Close other programs, or open it again with less --memory.`,
         );
       await new Promise<void>(resolve => {
         visit.wake = resolve;
@@ -303,7 +337,7 @@ export class ExpertStream {
       const key = visit.missing.shift()!;
       slot.pinned = true;
       visit.held.add(slot);
-      this.fill(slot, key, true);
+      void this.fill(slot, key, true);
     }
   }
 
@@ -323,11 +357,11 @@ export class ExpertStream {
       );
       if (!slot) return;
       this.times.sums.foreseen++;
-      this.fill(slot, key, false);
+      void this.fill(slot, key, false);
     }
   }
 
-  private fill(slot: Slot, key: number, urgent: boolean): void {
+  private fill(slot: Slot, key: number, urgent: boolean): Promise<void> {
     if (slot.key >= 0) this.where.delete(slot.key);
     Object.assign(slot, { key, state: 'reading', touched: true, foreseen: !urgent });
     this.where.set(key, slot);
@@ -337,13 +371,16 @@ export class ExpertStream {
     this.times.begin();
     const begun = this.read(tensors, key - layer * expertsPerLayer, slot, urgent);
     if (!urgent) this.ahead.set(key, begun);
-    const reading = begun.done.then(
-      () => {
+    const reading = begun.done
+      .then(checksum => {
+        const known = this.checksums.get(key);
+        if (known !== undefined && known !== checksum) throw this.wrongBytes(key);
+        this.checksums.set(key, checksum);
         this.times.end(layer, fileBytes(tensors));
         this.ahead.delete(key);
         slot.state = 'ready';
-      },
-      error => {
+      })
+      .catch(error => {
         this.times.end(layer, 0);
         this.ahead.delete(key);
         this.where.delete(key);
@@ -354,13 +391,22 @@ export class ExpertStream {
         this.times.sums.failures++;
         slot.pinned = false;
         if (visit) visit.failure ??= error;
-      },
-    );
+      });
     const done = reading.then(() => {
       this.underWay.delete(done);
       this.visit?.wake();
     });
     this.underWay.add(done);
+    return done;
+  }
+
+  private wrongBytes(key: number): CheckpointError {
+    const { index, gate } = this.layers[this.layerOf(key)]!;
+    const expert = key % this.use.expertsPerLayer;
+    return new CheckpointError(
+      this.path,
+      `expert ${expert} of layer ${index} (${gate.name} and its like) has other bytes than when it was read before. The disk or the memory fails, or the file was changed; check it against its source.`,
+    );
   }
 
   private layerOf(key: number): number {

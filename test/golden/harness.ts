@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Backend, KVCache, Tensor } from '../../src/backends/backend.ts';
+import type { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { logSoftmax } from '../../src/engine/log-softmax.ts';
 import { cacheShape, planModel } from '../../src/model/config.ts';
@@ -57,6 +58,10 @@ export interface Limits {
   readonly maxBatch?: number;
   /** Stream the experts through so many places in memory. Default: all are resident. */
   readonly slots?: number;
+  /** Whether a further place may be taken. */
+  readonly mayGrow?: () => boolean;
+  /** Puts something around the checkpoint. */
+  readonly around?: (checkpoint: Checkpoint) => Checkpoint;
 }
 
 /** Experts chosen, by pass and layer with experts: one for each token of the batch. */
@@ -92,11 +97,11 @@ function upload(backend: Backend, numbers: Int32Array<ArrayBuffer>, like: Tensor
 export async function load(path: string, backend: Backend, limits: Limits = {}, routing?: Routing): Promise<Runner> {
   await using opened = new AsyncDisposableStack();
   opened.use(backend);
-  const checkpoint = opened.use(await openCheckpoint(path));
+  const { slots, mayGrow, around = (checkpoint: Checkpoint) => checkpoint, ...cacheLimits } = limits;
+  const checkpoint = opened.use(around(await openCheckpoint(path)));
   const plan = planModel(checkpoint);
   const bound = bindWeights(checkpoint, plan);
-  const { slots, ...cacheLimits } = limits;
-  const stream = slots === undefined ? undefined : streamed(bound, backend, slots);
+  const stream = slots === undefined ? undefined : streamed(bound, backend, slots, mayGrow);
   const loaded = await loadWeights(bound, backend, { stream });
   const model: Llama4 = !routing
     ? loaded
@@ -109,7 +114,7 @@ export async function load(path: string, backend: Backend, limits: Limits = {}, 
       };
   const cache = backend.createCache(cacheShape(plan, { maxTokens: 64, maxSequences: 4, maxBatch: 64, ...cacheLimits }));
   opened.defer(() => cache[Symbol.dispose]());
-  if (stream) opened.defer(() => stream.settle());
+  if (stream) opened.defer(() => stream.close());
   const all = opened.move();
   const { vocab } = plan.config;
   return {
@@ -149,12 +154,14 @@ export async function load(path: string, backend: Backend, limits: Limits = {}, 
 }
 
 /** So many places for experts of each shape and format. */
-function streamed(bound: BoundModel, backend: Backend, slots: number): ExpertStream {
+function streamed(bound: BoundModel, backend: Backend, slots: number, mayGrow?: () => boolean): ExpertStream {
   const layers = expertLayers(bound);
   return ExpertStream.create({
     backend,
+    path: bound.checkpoint.path,
     layers,
     slots: alikeLayers(layers).map(() => slots),
+    ...(mayGrow && { mayGrow }),
     read: expertReader(backend, bound.checkpoint),
   });
 }
