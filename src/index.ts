@@ -28,7 +28,7 @@ export type {
   ToolChoice,
 } from './engine/chat-types.ts';
 export { openEngine } from './engine/client.ts';
-export { EngineDraining, EngineFailed, EngineRestarting, QueueFull } from './engine/errors.ts';
+export { EngineDraining, EngineFailed, EngineRestarting, NotEnoughMemory, QueueFull } from './engine/errors.ts';
 export { GrammarError } from './engine/grammar-error.ts';
 export { jsonSchemaGrammar } from './engine/grammar-json-schema.ts';
 export { openLocalEngine } from './engine/local-engine.ts';

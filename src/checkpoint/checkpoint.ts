@@ -35,7 +35,7 @@ export interface Checkpoint extends AsyncDisposable {
 
 /** A checkpoint that cannot be used: names the file and the field, what it got, what it wanted, what to do next. */
 export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError';
+  override readonly name: string = 'CheckpointError';
   readonly path: string;
   constructor(path: string, message: string, options?: ErrorOptions) {
     super(`${path}: ${message}`, options);

@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { SourceModule } from '../checkpoint/sources.ts';
 import type { KeyEntry } from '../server/keys.ts';
-import type { LibraryModel } from '../server/library.ts';
+import type { LibraryModel, OpenChatOptions, Room } from '../server/library.ts';
 import { UsageError } from './failures.ts';
 import { type Located, locate } from './model-argument.ts';
 import {
@@ -26,6 +26,8 @@ interface Flags extends EngineFlags {
   keys?: string;
   log?: boolean;
   drain: number;
+  parallel?: number;
+  queue?: number;
   allowHost?: string[];
   allowOrigin?: string[];
 }
@@ -38,7 +40,7 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
       .command('serve')
       .summary('serve the API and the page')
       .description(
-        "Serves an API of OpenAI's and Anthropic's shapes (its document: /openapi.json) and a page to chat on. Without MODEL all models of the library can be chosen; one is loaded at a time.",
+        "Serves an API of OpenAI's and Anthropic's shapes (its document: /openapi.json) and a page to chat on. Without MODEL all models of the library can be chosen. A model is loaded when it is first asked for, beside others as far as memory (--memory) has room.",
       )
       .argument('[model...]', 'the models to serve: files, names, or hf:owner/repo[:file]')
       .option('--host <address>', 'where to listen; anything but loopback needs --keys', '127.0.0.1')
@@ -54,6 +56,16 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
         'API keys: JSON, [{"name", "key", "requestsPerMinute", "tokensPerMinute"}]; or one key in MAVERICK_API_KEY',
       )
       .option('--log', 'write a line a request to stderr, as JSON, without what was said')
+      .option(
+        '--parallel <number>',
+        'answers that a model computes at once; further ones wait (default: 4)',
+        numberBetween(1, 1024, 'integer'),
+      )
+      .option(
+        '--queue <number>',
+        'requests that may be answered or wait at once; more are told to come again (default: 256)',
+        numberBetween(1, 100_000, 'integer'),
+      )
       .option(
         '--drain <seconds>',
         'when it is ended, how long answers under way may go on; a second Ctrl-C ends at once',
@@ -93,9 +105,10 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     if (random) given.push(random);
   }
 
-  const [{ startServer }, { openChat }] = await Promise.all([
+  const [{ startServer }, { openChat }, { availableMemory }] = await Promise.all([
     import('../server/start.ts'),
     import('../engine/chat.ts'),
+    import('../engine/machine-memory.ts'),
   ]);
   const models = await list();
   // A first run shows something soon; otherwise only what was asked for is loaded unasked.
@@ -105,17 +118,22 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     host: flags.host,
     keys,
     processMetrics: true,
+    ...(flags.queue !== undefined && { maxRequests: flags.queue }),
     ...(flags.log && { log: terminal.stderr }),
     library: { list },
     ...(flags.allowHost && { allowedHosts: flags.allowHost }),
     ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
-    openChat: (path: string, more: { signal: AbortSignal }) => {
+    room: roomUnder(flags.memory, availableMemory),
+    openChat: (path: string, { room, ...more }: OpenChatOptions) => {
       const from = sources.get(path);
       return openChat(path, {
         ...engineOptions(flags),
         streamingFolder: streamingFolder(terminal.environment),
-        ...more,
+        ...(flags.memory !== undefined && { memory: Math.max(1, Math.floor(room)) }),
+        ...(flags.parallel !== undefined && { maxSequences: flags.parallel }),
+        ...(flags.queue !== undefined && { maxWaiting: flags.queue }),
         ...(from && { sources: from }),
+        ...more,
       });
     },
     ...(first && { preload: first.id }),
@@ -131,6 +149,17 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
   await aborted(terminal.signal);
   await server.drain(flags.drain * 1000);
 }
+
+/**
+ * What one more model may take: what the others leave of a budget, where each counts with all that it may come to take; without
+ * a budget what the machine has free, and the model's file is compared with that.
+ */
+export const roomUnder =
+  (budget: number | undefined, available: () => number): Room =>
+  loaded =>
+    budget === undefined
+      ? available()
+      : loaded.reduce((left, { chat }) => left - chat.engine.info.plannedBytes, budget);
 
 async function keysOf(flags: Flags, { environment }: Terminal): Promise<readonly KeyEntry[]> {
   const own = environment.MAVERICK_API_KEY;

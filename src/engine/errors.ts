@@ -1,4 +1,10 @@
 // Why an engine does not compute a request: classes that a server can tell apart, where most say when to come again.
+import { CheckpointError } from '../checkpoint/checkpoint.ts';
+
+/** The checkpoint is sound, and memory has no room for it beside what is there already. */
+export class NotEnoughMemory extends CheckpointError {
+  override readonly name = 'NotEnoughMemory';
+}
 
 /** The engine broke while the request was under way: what it had given is right, the rest is lost. */
 export class EngineFailed extends Error {

@@ -110,6 +110,9 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
     parameters: bound.parameters,
     activeParameters: bound.activeParameters,
     weightBytes: bound.weightBytes,
+    plannedBytes: experts
+      ? memory.memoryBytes
+      : memory.residentBytes + memory.cacheBytes + memory.passBytes + memory.runtimeBytes,
     loadMs: performance.now() - start,
     ...(experts && {
       streaming: {

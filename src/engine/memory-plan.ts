@@ -1,9 +1,9 @@
 // What of a model is in memory: all of it, or with all but the routed experts as many of these as there is room for.
 import type { CacheShape } from '../backends/backend.ts';
-import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import type { ModelPlan } from '../model/config.ts';
 import { alikeLayers, expertBytes, type StreamedLayer, shareSlots } from '../model/expert-stream.ts';
 import { type BoundModel, expertLayers, routedBytes } from '../model/weights.ts';
+import { NotEnoughMemory } from './errors.ts';
 
 /** Bytes of the program, the kernels and the buffers of reads, measured. */
 const RUNTIME_BYTES = 200e6;
@@ -65,7 +65,7 @@ export function passBytesOf({ config, layers }: ModelPlan, tokens: number): numb
 /**
  * Decides what is in memory. A model that fits is resident. One that does not is streamed, if it has experts: then its cache, its
  * activations and the program count too, and experts get what is left.
- * @throws CheckpointError when not even one expert has room; it says how much is needed.
+ * @throws NotEnoughMemory when not even one expert has room; it says how much is needed.
  */
 export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPlan {
   const { memory, available, onDemand = false } = options;
@@ -87,7 +87,7 @@ export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPla
   if (all <= (layers.length === 0 ? (memory ?? available) : given) && !(onDemand && layers.length > 0))
     return { memoryBytes: Infinity, residentBytes: bound.weightBytes, ...usual, experts: null };
   const { path } = bound.checkpoint;
-  if (layers.length === 0) throw new CheckpointError(path, tooLarge(all, memory, available));
+  if (layers.length === 0) throw new NotEnoughMemory(path, tooLarge(all, memory, available));
 
   const large = needs(Math.min(STREAMED_BATCH, options.cacheShape(1).maxTokens));
   const chosen = options.maxBatch === undefined && large.passBytes <= given * PASS_SHARE ? large : usual;
@@ -95,7 +95,7 @@ export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPla
   const left = given - residentBytes - chosen.cacheBytes - chosen.passBytes - chosen.runtimeBytes;
   const slots = shareSlots(layers, Math.max(0, left));
   const heldBytes = slotsBytes(layers, slots);
-  if (heldBytes > left) throw new CheckpointError(path, noRoom(given - left + heldBytes, given, memory));
+  if (heldBytes > left) throw new NotEnoughMemory(path, noRoom(given - left + heldBytes, given, memory));
   const count = (numbers: readonly number[]): number => numbers.reduce((sum, n) => sum + n, 0);
   return {
     memoryBytes: given,

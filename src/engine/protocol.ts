@@ -1,6 +1,7 @@
 // What the engine's worker thread and its client say to each other. Ids are the client's and name one request each.
 import { CheckpointError } from '../checkpoint/checkpoint.ts';
 import { CacheFileError } from './cache-file.ts';
+import { NotEnoughMemory } from './errors.ts';
 import type {
   EngineOptions,
   EngineStats,
@@ -86,7 +87,8 @@ export function toWire(error: unknown): WireError {
 
 export function fromWire({ name, message, stack, path }: WireError): Error {
   let error: Error;
-  if (path !== undefined) error = new CheckpointError(path, message.slice(path.length + 2));
+  if (path !== undefined)
+    error = new (name === 'NotEnoughMemory' ? NotEnoughMemory : CheckpointError)(path, message.slice(path.length + 2));
   else if (name === 'RangeError') error = new RangeError(message);
   else if (name === 'GrammarError') error = Object.assign(new RangeError(message), { name });
   else if (name === 'TypeError') error = new TypeError(message);

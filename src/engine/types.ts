@@ -179,6 +179,8 @@ export interface ModelInfo {
   /** Parameters a token uses. */
   readonly activeParameters: number;
   readonly weightBytes: number;
+  /** What it takes of memory at most: weights, keys and values, activations and the program together. */
+  readonly plannedBytes: number;
   /** Load time, ms. */
   readonly loadMs: number;
   /** Where not all of its experts are in memory: how many are at once, of how many, and bytes. */

@@ -178,6 +178,7 @@ export function createApp(options: AppOptions): Hono<Context> {
       const exchange = c.get('exchange');
       exchange.route = endpoint.path;
       if (options.draining?.aborted) throw stopping();
+      models.checkRoom(); // who is too many is told before the body is read
       const left = limits.admit(exchange.key);
       const request = endpoint.parse(await readJson(c.req.raw));
       const response = await answer(endpoint, request, c.req.raw.signal, exchange);

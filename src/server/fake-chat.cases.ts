@@ -168,6 +168,7 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     parameters: 1_000_000,
     activeParameters: 500_000,
     weightBytes: 2_000_000,
+    plannedBytes: 2_500_000,
     loadMs: 1,
   };
   const engine: Engine = {
@@ -208,7 +209,14 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     },
     async stats() {
       if (dead) throw dead;
-      const figures: Partial<EngineStats> = { cacheBytes: 0, memoryBytes: 0, running: counts.running, waiting: 0 };
+      const figures: Partial<EngineStats> = {
+        cacheBytes: 0,
+        memoryBytes: 0,
+        running: counts.running,
+        waiting: 0,
+        passes: 0,
+        decodeTokens: 0,
+      };
       return figures as EngineStats; // the server looks at no others
     },
     async [Symbol.asyncDispose]() {},

@@ -22,7 +22,15 @@ export interface OpenChatOptions {
   readonly onProgress: (loadedBytes: number, totalBytes: number) => void;
   /** Aborted when nobody wants the model any more. */
   readonly signal: AbortSignal;
+  /** Bytes of memory that it may take: what `Room` said last. */
+  readonly room: number;
 }
 
-/** Loads a checkpoint; `openChat` of engine/chat.ts with the caller's backend, threads and context length. */
+/** Bytes of memory that one more model may take beside those that are loaded. */
+export type Room = (loaded: readonly { readonly bytes: number; readonly chat: ChatModel }[]) => number;
+
+/**
+ * Loads a checkpoint; `openChat` of engine/chat.ts with the caller's backend, threads and context length. An error of the name
+ * NotEnoughMemory makes the server unload another model and try again.
+ */
 export type OpenChat = (path: string, options: OpenChatOptions) => Promise<ChatModel>;

@@ -27,6 +27,8 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   const running = gauge('vllm:num_requests_running', 'Requests that the engine computes.');
   const waiting = gauge('vllm:num_requests_waiting', 'Requests that wait for a place in the engine.');
   const cacheBytes = gauge('maverick:kv_cache_bytes', 'Memory that keys and values take.');
+  const passes = counter('maverick:engine_passes_total', 'Forward passes.');
+  const decoded = counter('maverick:engine_decode_tokens_total', 'Tokens that the engine computed one by one.');
   const promptTokens = counter('vllm:prompt_tokens_total', 'Tokens of prompts.');
   const generationTokens = counter('vllm:generation_tokens_total', 'Tokens of answers.');
   const cacheQueries = counter('vllm:prefix_cache_queries_total', 'Tokens of prompts looked for in the prefix cache.');
@@ -55,13 +57,15 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   });
 
   async function ask(): Promise<void> {
-    for (const measured of [running, waiting, cacheBytes]) measured.reset();
+    for (const measured of [running, waiting, cacheBytes, passes, decoded]) measured.reset();
     for (const { id, chat } of await models.list()) {
       const stats = await chat?.engine.stats().catch(() => null); // a dead engine is told by /health
       if (!stats) continue;
       running.set({ model_name: id }, stats.running);
       waiting.set({ model_name: id }, stats.waiting);
       cacheBytes.set({ model_name: id }, stats.cacheBytes);
+      passes.inc({ model_name: id }, stats.passes);
+      decoded.inc({ model_name: id }, stats.decodeTokens);
     }
   }
 

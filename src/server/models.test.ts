@@ -1,13 +1,14 @@
 // The registry: loading on demand, sharing, switching in order, failures and a dead engine.
 import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../backends/reference/random.ts';
 import { createFakeChat, type FakeChat } from './fake-chat.cases.ts';
-import type { OpenChat } from './library.ts';
+import type { OpenChat, Room } from './library.ts';
 import { createModels } from './models.ts';
 
 const library = { list: async () => ['a', 'b', 'c'].map(id => ({ id, path: `${id}.gguf`, bytes: 100 })) };
 const tick = () => new Promise(resolve => setTimeout(resolve, 0));
 
-function setUp(open?: OpenChat, maxRequests?: number) {
+function setUp(open?: OpenChat, maxRequests?: number, room?: Room) {
   const opened: FakeChat[] = [];
   const log: string[] = [];
   const openChat: OpenChat =
@@ -19,8 +20,138 @@ function setUp(open?: OpenChat, maxRequests?: number) {
       opened.push(chat);
       return chat;
     });
-  return { models: createModels({ library, openChat, maxRequests }), opened, log };
+  return { models: createModels({ library, openChat, maxRequests, ...(room && { room }) }), opened, log };
 }
+
+describe('several at once', () => {
+  /** Room for two of the three. */
+  const two: Room = loaded => 250 - loaded.reduce((sum, { bytes }) => sum + bytes, 0);
+
+  test('as many as there is room for; the longest unused one is unloaded, not the longest loaded', async () => {
+    const { models, log, opened } = setUp(undefined, undefined, two);
+    for (const id of ['a', 'b', 'a', 'c', 'a', 'c', 'b']) (await models.acquire(id))[Symbol.dispose]();
+    expect(log).toEqual(['open a.gguf', 'open b.gguf', 'open c.gguf', 'open b.gguf']);
+    expect(opened.map(chat => chat.isClosed)).toEqual([true, true, false, false]); // a, b, c, and b again
+    expect((await models.list()).map(({ id, status }) => [id, status])).toEqual([
+      ['a', 'available'],
+      ['b', 'ready'],
+      ['c', 'ready'],
+    ]);
+  });
+
+  test('one that is not used makes room at once; while others load, the loaded ones answer', async () => {
+    const gate = Promise.withResolvers<void>();
+    const opened: string[] = [];
+    const { models } = setUp(
+      async path => {
+        opened.push(path);
+        if (path === 'c.gguf') await gate.promise;
+        return createFakeChat(path);
+      },
+      undefined,
+      two,
+    );
+    const a = await models.acquire('a');
+    (await models.acquire('b'))[Symbol.dispose]();
+    const toC = models.acquire('c');
+    await tick();
+    expect((await models.list()).map(({ status }) => status)).toEqual(['ready', 'available', 'loading']);
+    (await models.acquire('a'))[Symbol.dispose]();
+    gate.resolve();
+    (await toC)[Symbol.dispose]();
+    a[Symbol.dispose]();
+    expect(opened).toEqual(['a.gguf', 'b.gguf', 'c.gguf']);
+  });
+
+  test('where all are used, the one unused longest has to end; the others go on, and it stays if nobody wants its room', async () => {
+    const { models, log } = setUp(undefined, undefined, two);
+    const a = await models.acquire('a');
+    const b = await models.acquire('b');
+    const controller = new AbortController();
+    const toC = models.acquire('c', controller.signal);
+    await tick();
+    const againA = models.acquire('a');
+    (await models.acquire('b'))[Symbol.dispose]();
+    let granted = false;
+    void againA.then(() => {
+      granted = true;
+    });
+    await tick();
+    expect(granted).toBe(false);
+    controller.abort(new Error('left'));
+    await expect(toC).rejects.toThrow('left');
+    (await againA)[Symbol.dispose]();
+    for (const lease of [a, b]) lease[Symbol.dispose]();
+    expect(log).toEqual(['open a.gguf', 'open b.gguf']);
+  });
+
+  test('a model that needs more than its bytes: another is unloaded and it is tried again; alone it is told', async () => {
+    const rooms: number[] = [];
+    const { models } = setUp(
+      async (path, { room }) => {
+        rooms.push(room);
+        if (path !== 'a.gguf' && room < (path === 'b.gguf' ? 200 : 1000))
+          throw Object.assign(new Error(`${path}: takes more`), { name: 'NotEnoughMemory' });
+        return createFakeChat(path);
+      },
+      undefined,
+      two,
+    );
+    (await models.acquire('a'))[Symbol.dispose]();
+    (await models.acquire('b'))[Symbol.dispose]();
+    expect(rooms).toEqual([250, 150, 250]);
+    expect((await models.find('a')).status).toBe('available');
+    await expect(models.acquire('c')).rejects.toMatchObject({
+      status: 503,
+      message: expect.stringContaining('takes more'),
+    });
+    expect((await models.acquire('b')).id).toBe('b');
+  });
+
+  test('whatever comes and goes: nothing is loaded twice, no room is taken that is not there, and all are answered', async () => {
+    const living = new Map<string, number>();
+    let most = 0;
+    const { models } = setUp(
+      async path => {
+        living.set(path, (living.get(path) ?? 0) + 1);
+        most = Math.max(most, living.size);
+        expect(living.get(path)).toBe(1);
+        await tick();
+        const chat = createFakeChat(path);
+        return Object.assign(chat, {
+          async [Symbol.asyncDispose]() {
+            await tick();
+            living.delete(path);
+          },
+        });
+      },
+      10_000,
+      two,
+    );
+    const random = seededRandom(5);
+    let answered = 0;
+    let left = 0;
+    await Promise.all(
+      Array.from({ length: 600 }, async () => {
+        for (let pause = Math.floor(random() * 40); pause > 0; pause--) await tick();
+        const controller = new AbortController();
+        if (random() < 0.2) setTimeout(() => controller.abort(), random() * 3);
+        try {
+          using _lease = await models.acquire('abc'[Math.floor(random() * 3)]!, controller.signal);
+          answered++;
+          if (random() < 0.5) await tick();
+        } catch {
+          left++;
+        }
+      }),
+    );
+    expect(answered + left).toBe(600);
+    expect(answered).toBeGreaterThan(450);
+    expect(most).toBe(2);
+    await models[Symbol.asyncDispose]();
+    expect(living.size).toBe(0);
+  });
+});
 
 describe('models', () => {
   test('requests that come while a model loads wait for that one load', async () => {

@@ -1,7 +1,7 @@
-// The models a server can answer with: loaded on demand, one at a time, switched when nobody uses the loaded one.
+// The models a server can answer with: loaded when first asked for, as many as memory has room for, the longest unused one unloaded.
 import type { ChatModel } from '../engine/chat-types.ts';
 import { ApiError, retryAfter, stopping } from './errors.ts';
-import type { Library, LibraryModel, OpenChat } from './library.ts';
+import type { Library, LibraryModel, OpenChat, Room } from './library.ts';
 import type { ModelStatus } from './wire.ts';
 
 export interface ModelState extends LibraryModel {
@@ -22,20 +22,25 @@ export interface Models extends AsyncDisposable {
   /** @throws ApiError 404 naming the models there are. */
   find(id: string): Promise<ModelState>;
   /**
-   * Waits for the model: for its loading, and before that for the end of all use of another one. Waiting is in the order of
-   * arrival, except that everyone who waits for the model that has just been loaded goes on together.
+   * Waits for the model: for its loading, and before that, where memory has no room for both, for the end of all use of another
+   * one. A loaded model goes on answering meanwhile, unless it is the one that has to make room: whoever asks for that waits, so
+   * that neither starves.
    * @throws ApiError 404 (unknown), 429 (too many wait), 503 (loading failed, or the server stops); the signal's reason.
    */
   acquire(id: string, signal?: AbortSignal): Promise<Lease>;
+  /** @throws ApiError 429 if one more request would be too many, before anything is known of it. */
+  checkRoom(): void;
   /** Begins loading and returns at once. The next call takes the place of one whose model nobody else waits for. */
   preload(id: string): Promise<void>;
-  /** After a failed answer: if the loaded model's engine no longer answers, forget it, so that the next request loads it anew. */
+  /** After a failed answer: if the model's engine no longer answers, forget it, so that the next request loads it anew. */
   examine(id: string): Promise<void>;
 }
 
 export interface ModelsOptions {
   readonly library: Library;
   readonly openChat: OpenChat;
+  /** Default: one model at a time. */
+  readonly room?: Room;
   /** Requests that may hold or wait for a model at once. Default 256. */
   readonly maxRequests?: number;
 }
@@ -53,13 +58,24 @@ interface Loading {
   totalBytes: number;
 }
 
-/** A registry over a library; nothing is loaded until somebody asks. */
-export function createModels({ library, openChat, maxRequests = 256 }: ModelsOptions): Models {
+interface Loaded {
+  readonly model: LibraryModel;
+  readonly chat: ChatModel;
+  leases: number;
+}
+
+const oneAtATime: Room = loaded => (loaded.length === 0 ? Number.POSITIVE_INFINITY : 0);
+
+/** A registry over a library; nothing is loaded until somebody asks, and nothing twice. */
+export function createModels(options: ModelsOptions): Models {
+  const { library, openChat, room = oneAtATime, maxRequests = 256 } = options;
   const queue: Waiter[] = [];
   const failures = new Map<string, string>();
-  let current: { readonly model: LibraryModel; readonly chat: ChatModel } | null = null;
+  /** By id, the longest unused first. */
+  const loaded = new Map<string, Loaded>();
   let loading: Loading | null = null;
-  let leases = 0;
+  /** Must make room for the first in the queue as soon as nobody uses it. */
+  let leaving: Loaded | null = null;
   /** How long a request holds a model, averaged over the last ones: about when there is room again. */
   let meanLeaseMs = 1000;
   let pumping = false;
@@ -67,8 +83,12 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
   let idle: (() => void) | null = null;
   let preloading: AbortController | null = null;
 
+  const leases = (): number => loaded.values().reduce((sum, one) => sum + one.leases, 0);
+  const roomNow = (): number => room([...loaded.values()].map(({ model, chat }) => ({ bytes: model.bytes, chat })));
+
   async function lookUp(id: string): Promise<LibraryModel> {
-    if (current?.model.id === id) return current.model;
+    const known = loaded.get(id);
+    if (known) return known.model;
     const models = await library.list();
     const found = models.find(model => model.id === id);
     if (found) return found;
@@ -87,9 +107,10 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
 
   function stateOf(model: LibraryModel): ModelState {
     const base = { ...model, progress: null, error: null, chat: null };
-    if (current?.model.id === model.id) {
-      const status = current.chat.engine.state === 'restarting' ? 'loading' : 'ready';
-      return { ...base, status, chat: current.chat };
+    const known = loaded.get(model.id);
+    if (known) {
+      const status = known.chat.engine.state === 'restarting' ? 'loading' : 'ready';
+      return { ...base, status, chat: known.chat };
     }
     if (loading?.model.id === model.id)
       return {
@@ -103,42 +124,47 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     return { ...base, status: error === null ? 'available' : 'failed', error };
   }
 
-  function grant(waiter: Waiter, chat: ChatModel): void {
-    leases++;
-    let held = true;
+  function leaseOf(used: Loaded): Lease {
+    const { model, chat } = used;
     const since = performance.now();
-    waiter.grant({
-      id: waiter.model.id,
+    let held = true;
+    used.leases++;
+    if (loaded.delete(model.id)) loaded.set(model.id, used); // now the last one used
+    return {
+      id: model.id,
       chat,
       [Symbol.dispose]() {
         if (!held) return;
         held = false;
-        leases--;
+        used.leases--;
         meanLeaseMs += (performance.now() - since - meanLeaseMs) / 16;
-        void pump();
+        if (queue.length > 0 || closed) void pump();
       },
-    });
+    };
   }
 
-  /** Takes everyone who waits for this model out of the queue. */
-  function takeWaiters(id: string): Waiter[] {
-    const taken = queue.filter(waiter => waiter.model.id === id);
-    for (const waiter of taken) queue.splice(queue.indexOf(waiter), 1);
-    return taken;
+  /** Everyone goes on whose model is loaded and may stay. */
+  function grantAll(): void {
+    for (const waiter of [...queue]) {
+      const known = loaded.get(waiter.model.id);
+      if (!known || known === leaving) continue;
+      queue.splice(queue.indexOf(waiter), 1);
+      waiter.grant(leaseOf(known));
+    }
   }
 
-  async function unload(): Promise<void> {
-    const old = current;
-    current = null;
+  async function unload(one: Loaded): Promise<void> {
+    if (leaving === one) leaving = null;
+    if (loaded.get(one.model.id) === one) loaded.delete(one.model.id);
     try {
-      await old?.chat[Symbol.asyncDispose]();
+      await one.chat[Symbol.asyncDispose]();
     } catch {
       // A broken engine may fail to close; what counts is that nobody uses it any more.
     }
   }
 
-  async function load(model: LibraryModel): Promise<void> {
-    await unload();
+  /** @returns false when memory did not do and another model can make room: then it is to be tried again */
+  async function load(model: LibraryModel): Promise<boolean> {
     const state: Loading = { model, controller: new AbortController(), loadedBytes: 0, totalBytes: model.bytes };
     loading = state;
     failures.delete(model.id);
@@ -146,42 +172,56 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
       const chat = await openChat(model.path, {
         onProgress: (loadedBytes, totalBytes) => Object.assign(state, { loadedBytes, totalBytes }),
         signal: state.controller.signal,
+        room: roomNow(),
       });
-      if (state.controller.signal.aborted) {
-        await chat[Symbol.asyncDispose]();
-        return;
-      }
-      current = { model, chat };
+      if (state.controller.signal.aborted) await chat[Symbol.asyncDispose]();
+      else loaded.set(model.id, { model, chat, leases: 0 });
     } catch (error) {
-      if (state.controller.signal.aborted) return;
+      if (state.controller.signal.aborted) return true;
+      if (error instanceof Error && error.name === 'NotEnoughMemory' && loaded.size > 0) return false;
       const reason = error instanceof Error ? error.message : String(error);
       failures.set(model.id, reason);
       const refusal = new ApiError(503, 'model_load_failed', `The model '${model.id}' could not be loaded: ${reason}`, {
         param: 'model',
         cause: error,
       });
-      for (const waiter of takeWaiters(model.id)) waiter.refuse(refusal);
+      for (const waiter of queue.filter(waiter => waiter.model.id === model.id)) {
+        queue.splice(queue.indexOf(waiter), 1);
+        waiter.refuse(refusal);
+      }
     } finally {
       loading = null;
     }
-    if (current) for (const waiter of takeWaiters(model.id)) grant(waiter, current.chat);
+    return true;
   }
 
-  /** Serves the queue's head until it must wait for leases to end. */
+  /** Serves the queue until somebody must wait for leases to end. */
   async function pump(): Promise<void> {
     if (pumping) return;
     pumping = true;
     try {
-      for (let head = queue[0]; head && !closed; head = queue[0]) {
-        if (current?.model.id === head.model.id) {
-          queue.shift();
-          grant(head, current.chat);
-        } else if (current && leases > 0) break;
-        else await load(head.model);
+      /** Found out by trying: this model needs more than its bytes. */
+      let tooLarge: LibraryModel | null = null;
+      while (!closed) {
+        const wanted = queue.find(waiter => !loaded.has(waiter.model.id))?.model;
+        if (wanted && loaded.size > 0 && (wanted === tooLarge || wanted.bytes > roomNow())) {
+          tooLarge = null;
+          const unused = loaded.values().find(one => one.leases === 0);
+          leaving = unused ?? leaving ?? loaded.values().next().value!;
+          grantAll();
+          if (!unused) break;
+          await unload(unused);
+          continue;
+        }
+        leaving = null;
+        grantAll();
+        if (!wanted) break;
+        tooLarge = (await load(wanted)) ? null : wanted;
+        grantAll(); // before anything is chosen to make room
       }
     } finally {
       pumping = false;
-      if (leases === 0) idle?.();
+      if (leases() === 0) idle?.();
     }
   }
 
@@ -196,6 +236,7 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
       const wanted = loading?.model.id;
       if (loading && queue.length > 0 && !queue.some(other => other.model.id === wanted)) loading.controller.abort();
       reject(signal?.reason);
+      void pump(); // who had to make room for it may stay
     };
     const waiter: Waiter = {
       model,
@@ -214,7 +255,19 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     return promise;
   }
 
+  function checkRoom(): void {
+    if (leases() + queue.length < maxRequests) return;
+    throw new ApiError(
+      429,
+      'too_many_requests',
+      `${maxRequests} requests are being answered or wait. Try again later.`,
+      { headers: retryAfter(meanLeaseMs) },
+    );
+  }
+
   return {
+    checkRoom,
+
     async list() {
       return (await library.list()).map(stateOf);
     },
@@ -227,20 +280,15 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
       const model = await lookUp(id);
       signal?.throwIfAborted();
       if (closed) throw stopping();
-      if (leases + queue.length >= maxRequests)
-        throw new ApiError(
-          429,
-          'too_many_requests',
-          `${maxRequests} requests are being answered or wait. Try again later.`,
-          { headers: retryAfter(meanLeaseMs) },
-        );
-      return wait(model, signal);
+      checkRoom();
+      const known = loaded.get(id);
+      return known && known !== leaving ? leaseOf(known) : wait(model, signal);
     },
 
     async preload(id) {
       const model = await lookUp(id);
       if (closed) throw stopping();
-      if (current?.model.id === id && queue.length === 0) return;
+      if (loaded.has(id) && loaded.get(id) !== leaving) return;
       const before = preloading;
       const controller = new AbortController();
       preloading = controller;
@@ -253,15 +301,15 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
     },
 
     async examine(id) {
-      const suspect = current;
-      if (suspect?.model.id !== id) return;
+      const suspect = loaded.get(id);
+      if (!suspect) return;
       if (suspect.chat.engine.state === 'restarting') return; // it is about to come back by itself
       try {
         await suspect.chat.engine.stats();
       } catch (error) {
-        if (current !== suspect) return;
+        if (loaded.get(id) !== suspect) return;
         failures.set(id, error instanceof Error ? error.message : String(error));
-        await unload();
+        await unload(suspect);
         void pump();
       }
     },
@@ -270,12 +318,12 @@ export function createModels({ library, openChat, maxRequests = 256 }: ModelsOpt
       closed = true;
       loading?.controller.abort();
       for (const waiter of queue.splice(0)) waiter.refuse(stopping());
-      if (pumping || leases > 0) {
+      if (pumping || leases() > 0) {
         const { promise, resolve } = Promise.withResolvers<void>();
         idle = resolve;
         await promise;
       }
-      await unload();
+      await Promise.all([...loaded.values()].map(unload));
     },
   };
 }

@@ -3,13 +3,15 @@ import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { type AppOptions, createApp } from './app.ts';
 import { stopping } from './errors.ts';
-import type { Library, OpenChat } from './library.ts';
+import type { Library, OpenChat, Room } from './library.ts';
 import { createModels } from './models.ts';
 
 export interface StartOptions extends Omit<AppOptions, 'models' | 'draining' | 'stopping'> {
   readonly library: Library;
   /** `openChat` of engine/chat.ts, with the backend, threads and context length wanted. */
   readonly openChat: OpenChat;
+  /** What memory has room for. Default: one model at a time. */
+  readonly room?: Room;
   /** Default '127.0.0.1': this machine only. Any other address needs `keys`. */
   readonly host?: string;
   /** Default 8080; 0 takes a free one. */
@@ -60,7 +62,7 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
     );
   const draining = new AbortController();
   const stop = new AbortController();
-  const models = createModels({ library, openChat, maxRequests });
+  const models = createModels({ library, openChat, maxRequests, ...(options.room && { room: options.room }) });
   const isAnyAddress = host === '0.0.0.0' || host === '::';
   const allowedHosts = [...(options.allowedHosts ?? []), isAnyAddress ? '*' : inUrl(host)];
   const app = createApp({ ...options, allowedHosts, models, draining: draining.signal, stopping: stop.signal });
