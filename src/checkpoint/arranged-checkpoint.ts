@@ -10,8 +10,8 @@ export class ArrangedCheckpoint implements Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly #arranged: ReadonlyMap<string, Arranged>;
   readonly #sources: readonly Source[];
-  /** The rows around the last small read of a tensor that is transposed, where each row is spread over all of it. */
-  #band: { readonly name: string; readonly start: number; readonly bytes: Promise<Uint8Array> } | null = null;
+  /** Rows around the last small reads of tensors that are transposed, where each row is spread over all of its matrix. */
+  readonly #bands = new Map<string, Promise<Uint8Array>>();
 
   /** @param sources files that are closed with the checkpoint */
   constructor(
@@ -30,18 +30,25 @@ export class ArrangedCheckpoint implements Checkpoint {
   async read(tensor: TensorInfo, offset: number, into: Uint8Array): Promise<void> {
     const arranged = this.#arranged.get(tensor.name);
     if (!arranged) throw new CheckpointError(this.path, `tensor ${tensor.name}: there is no such tensor.`);
-    const band = bandOf(arranged, offset, into.length);
-    if (!band) return readArranged(arranged, offset, into);
-    if (this.#band?.name !== tensor.name || this.#band.start !== band.start) {
-      const rows = new Uint8Array(band.end - band.start);
-      const bytes = readArranged(arranged, band.start, rows).then(() => rows);
-      bytes.catch(() => {
-        this.#band = null;
-      });
-      this.#band = { name: tensor.name, start: band.start, bytes };
+    if (!isSpread(arranged, into.length)) return readArranged(arranged, offset, into);
+    for (let done = 0; done < into.length; ) {
+      const { start, end } = bandAt(arranged, offset + done);
+      const rows = await this.#band(arranged, start, end);
+      const part = rows.subarray(offset + done - start, offset + into.length - start);
+      into.set(part, done);
+      done += part.length;
     }
-    const rows = await this.#band.bytes;
-    into.set(rows.subarray(offset - band.start, offset - band.start + into.length));
+  }
+
+  /** Bytes `start` to `end` of a tensor, read now or kept from the last reads. */
+  #band(arranged: Arranged, start: number, end: number): Promise<Uint8Array> {
+    const key = `${start} ${arranged.info.name}`;
+    const band = this.#bands.get(key) ?? bytesOf(arranged, start, end);
+    this.#bands.delete(key);
+    this.#bands.set(key, band); // the last one is the youngest
+    band.catch(() => this.#bands.delete(key));
+    if (this.#bands.size > mostBands) this.#bands.delete(this.#bands.keys().next().value!);
+    return band;
   }
 
   placeOf(tensor: TensorInfo): { path: string; offset: number } | null {
@@ -58,26 +65,31 @@ export class ArrangedCheckpoint implements Checkpoint {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#band = null;
+    this.#bands.clear();
     await Promise.all(this.#sources.map(source => source[Symbol.asyncDispose]()));
   }
 }
 
-const bandBytes = 16 * 2 ** 20;
+/** 64 MiB at most: several matrices of several experts may be read at once, each from its beginning to its end. */
+const bandBytes = 8 * 2 ** 20;
+const mostBands = 8;
 
-/** The rows to read around a small range of a transposed tensor, or null where the range is read as it is. */
-function bandOf(
-  { info, grid, parts }: Arranged,
-  offset: number,
-  length: number,
-): { start: number; end: number } | null {
+async function bytesOf(arranged: Arranged, start: number, end: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(end - start);
+  await readArranged(arranged, start, bytes);
+  return bytes;
+}
+
+/** Whether a range of this length had better be read with the rows around it. */
+const isSpread = ({ info, grid, parts }: Arranged, length: number): boolean =>
+  length < Math.min(info.byteLength / grid[0], bandBytes) && parts.some(part => part.strides[2] !== 1);
+
+/** The rows to read for the one at byte `offset`: as many as fit into a band, of one matrix. */
+function bandAt({ info, grid }: Arranged, offset: number): { start: number; end: number } {
   const matrix = info.byteLength / grid[0];
-  if (length === 0 || length >= Math.min(matrix, bandBytes)) return null;
-  if (!parts.some(part => part.strides[2] !== 1)) return null;
   const rowBytes = matrix / grid[1];
   const bytes = Math.max(1, Math.floor(bandBytes / rowBytes)) * rowBytes;
-  const plane = Math.floor(offset / matrix) * matrix;
-  const start = plane + Math.floor((offset - plane) / bytes) * bytes;
-  const end = Math.min(plane + matrix, start + bytes);
-  return offset + length <= end ? { start, end } : null;
+  const first = Math.floor(offset / matrix) * matrix;
+  const start = first + Math.floor((offset - first) / bytes) * bytes;
+  return { start, end: Math.min(first + matrix, start + bytes) };
 }

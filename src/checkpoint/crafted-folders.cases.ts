@@ -132,7 +132,7 @@ export const unicode = (text: string): Buffer => opcode('X', u32(Buffer.byteLeng
 export const integer = (n: number): Buffer => opcode('J', u32(n));
 export const tuple = (numbers: readonly number[]): Buffer => opcode('(', ...numbers.map(integer), Buffer.from('t'));
 
-/** One tensor as torch pickles it. */
+/** One tensor as torch pickles it: types without a storage of their own come with bytes and, at the end, the type. */
 export function pickledTensor(
   storage: string,
   key: string,
@@ -140,10 +140,11 @@ export function pickledTensor(
   strides?: readonly number[],
 ): Buffer {
   const dense = shape.map((_, i) => elementsOf(shape.slice(i + 1)));
+  const bytes = storage.startsWith('float8');
   return opcode(
-    'ctorch._utils\n_rebuild_tensor_v2\n((',
+    `ctorch._utils\n_rebuild_tensor_${bytes ? 'v3' : 'v2'}\n((`,
     unicode('storage'),
-    opcode(`ctorch\n${storage}\n`),
+    opcode(bytes ? 'ctorch.storage\nUntypedStorage\n' : `ctorch\n${storage}\n`),
     unicode(key),
     unicode('cpu'),
     integer(elementsOf(shape)),
@@ -151,7 +152,8 @@ export function pickledTensor(
     integer(0),
     tuple(shape),
     tuple(strides ?? dense),
-    opcode('\x89ccollections\nOrderedDict\n)RtR'),
+    opcode('\x89ccollections\nOrderedDict\n)R'),
+    opcode(bytes ? `ctorch\n${storage}\ntR` : 'tR'),
   );
 }
 
@@ -159,7 +161,12 @@ export function pickledTensor(
 export const pickledDictionary = (items: readonly (readonly [string, Uint8Array])[]): Buffer =>
   opcode('\x80\x02}(', ...items.flatMap(([name, value]) => [unicode(name), value]), opcode('u.'));
 
-const storages = { BF16: 'BFloat16Storage', F32: 'FloatStorage', F16: 'HalfStorage' } as const;
+const storages = {
+  BF16: 'BFloat16Storage',
+  F32: 'FloatStorage',
+  F16: 'HalfStorage',
+  F8_E4M3: 'float8_e4m3fn',
+} as const;
 
 /** As torch.save writes tensors. */
 export function torchFile(tensors: readonly WritableRaw[]): Uint8Array {

@@ -367,6 +367,17 @@ const patched = (at: number, ...bytes: number[]): Uint8Array => {
 };
 const directoryAt = Buffer.from(zip).readUInt32LE(zip.length - 6);
 
+/** A good file, but some of its tensors in FP8. */
+function float8File(which = 'experts'): Uint8Array {
+  return torchFile(
+    good.map(t =>
+      t.name.includes(which)
+        ? { ...t, type: 'F8_E4M3', data: (t.data as Uint8Array).subarray(0, t.data.length / 2) }
+        : t,
+    ),
+  );
+}
+
 const metas: HostileFolder[] = [
   archive('an empty shard', /no file of torch\.save: the file is empty/, new Uint8Array()),
   archive('a shard that is safetensors', /no file of torch\.save: it looks like safetensors/, safetensorsFile({}, 0)),
@@ -490,6 +501,18 @@ const metas: HostileFolder[] = [
   shards('experts of another width', /moe_w_swiglu_eD_F: got 8 outputs, wanted 4/, list =>
     list.map(t => (t.name.includes('swiglu_eD') ? { ...t, shape: [16, 8], data: new Uint8Array(256) } : t)),
   ),
+  meta('FP8 experts without scales', /got FP8 without .*experts\.w1.* in fp8_scales_0\.pt, wanted a scale/, {
+    [pth]: float8File(),
+  }),
+  meta('FP8 experts with scales of another shape', /experts\.w1.*: got F32 \[3\], wanted F32 \[2, 4\]/, {
+    [pth]: float8File(),
+    'fp8_scales_0.pt': torchFile([
+      { name: 'layers.1.feed_forward.experts.w1', type: 'F32', shape: [3], data: new Uint8Array(12) },
+    ]),
+  }),
+  meta('attention in FP8', /attention\.wo\.weight.*: got numbers of type F8_E4M3/, {
+    [pth]: float8File('attention.wo'),
+  }),
   meta('a shard missing', /there are 2 shards, but none of number 1/, { 'consolidated.02.pth': zip }),
   meta('shards of two models', /shard 0 has it, shard 1 has not|rows in all/, {
     'consolidated.01.pth': torchFile(good.slice(3)),
