@@ -31,7 +31,7 @@ interface Setup {
 }
 
 const multiply = (kernels: RawKernels, { format, w, out, inner, x, rows, y }: Job): void =>
-  kernels.exports.matmul(format, BigInt(w), out, inner, BigInt(x), rows, BigInt(y), kernels.team);
+  kernels.exports.matmul(format, BigInt(w), out, inner, BigInt(x), 8, rows, BigInt(y), kernels.team);
 
 if (isMainThread) await main();
 else work(workerData as Setup);

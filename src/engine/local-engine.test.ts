@@ -302,7 +302,7 @@ describe('ends and failures', () => {
     const engine = await open({ backend: 'wasm', threads: 2, maxSequences: 2 });
     const generation = engine.generate(tokensOf(5, 3));
     await generation.next();
-    const lost = vi.spyOn(WasmThreads.prototype, 'run').mockImplementation(() => {
+    const lost = vi.spyOn(WasmThreads.prototype, 'begin').mockImplementation(() => {
       throw new Error('out of luck');
     });
     try {

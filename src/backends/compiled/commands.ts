@@ -4,7 +4,7 @@
 export interface KernelQueries {
   is_packed(format: number): boolean | number;
   matrix_bytes(format: number, rows: number, n: number): number;
-  activation_bits(format: number, n: number): number;
+  activation_bits(format: number, n: number, wordsBelow: number): number;
   rounded_row_bytes(bits: number, n: number): number;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
 }

@@ -276,22 +276,25 @@ export function runCompiledCases(
       });
     });
 
-    test('when a thread is lost nothing is computed or read any more, and everything can still be freed', async () => {
-      await using k = await create({ threads: 2 });
-      const toy = await Toy.make(k);
-      await toy.run(40, [40]);
-      const x = await uploadFloats(k, [2], Float32Array.of(1, 2));
-      const lost = vi.spyOn(threads, 'run').mockImplementation(function (this: Threads) {
-        throw (this as unknown as { fail(cause: Error): Error }).fail(new Error('for a test'));
-      });
-      await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost: for a test/);
-      lost.mockRestore();
-      await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost/);
-      await expect(k.read(x)).rejects.toThrow(/compute thread was lost/);
-      expect(toy.cache.truncate(0, 0)).toBe(0);
-      toy.cache[Symbol.dispose]();
-      expect(toy.cache.bytes).toBe(0);
-    });
+    test.each(['begin', 'finish'] as const)(
+      'when a thread is lost (%s) nothing is computed or read any more, and everything can still be freed',
+      async moment => {
+        await using k = await create({ threads: 2 });
+        const toy = await Toy.make(k);
+        await toy.run(40, [40]);
+        const x = await uploadFloats(k, [2], Float32Array.of(1, 2));
+        const lost = vi.spyOn(threads, moment).mockImplementation(function (this: Threads) {
+          throw (this as unknown as { fail(cause: Error): Error }).fail(new Error('for a test'));
+        });
+        await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost: for a test/);
+        lost.mockRestore();
+        await expect(toy.forward(batchOf([[0, 40, 50]]))).rejects.toThrow(/compute thread was lost/);
+        await expect(k.read(x)).rejects.toThrow(/compute thread was lost/);
+        expect(toy.cache.truncate(0, 0)).toBe(0);
+        toy.cache[Symbol.dispose]();
+        expect(toy.cache.bytes).toBe(0);
+      },
+    );
 
     test('a step within a step keeps what it returns and frees the rest', async () => {
       await using k = await create({ threads: 2 });

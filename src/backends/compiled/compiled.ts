@@ -178,7 +178,7 @@ class CompiledBackend implements Backend {
     const from = this.productInput(bank, input, w);
     this.device.enqueue(bank, {
       kind: commands.Matmul,
-      arguments: [formatOf(w), w.storage.start, out, n, from.start, input.rows, y.storage.start],
+      arguments: [formatOf(w), w.storage.start, out, n, from.start, from.bits, input.rows, y.storage.start],
       reads: [from],
       writes: [y.storage],
       single: input.rows * out * n <= alone.product,
@@ -209,6 +209,7 @@ class CompiledBackend implements Backend {
         out,
         n,
         from.start,
+        from.bits,
         input.rows,
         slotsAt.start,
         y.storage.start,
@@ -251,7 +252,7 @@ class CompiledBackend implements Backend {
     const { bank } = input.storage;
     const table = device.sharedInput(bank, 'angles', f.storage, positions, () => {
       const address = device.input(bank, 4 * tokens * headDim);
-      device.flush(); // the frequencies may be a result
+      if (!f.storage.uploaded) device.flush(); // the frequencies may be a result
       angleTable(f.storage.bank.floats(f.storage.start, f.size), positions, bank.floats(address, tokens * headDim));
       return address;
     });
@@ -422,11 +423,11 @@ class CompiledBackend implements Backend {
   }
 
   /** Where a product finds its activations, in the form its weight wants; rounding is done once for all products of one x. */
-  private productInput(bank: Bank, x: PlacedTensor, w: PlacedTensor): Place {
+  private productInput(bank: Bank, x: PlacedTensor, w: PlacedTensor): Place & { readonly bits: number } {
     const { storage, rows, rowLength } = x;
     const from = this.device.placeIn(bank, storage);
-    const bits = bank.kernels.activation_bits(formatOf(w), rowLength);
-    if (bits === 32) return from;
+    const bits = bank.kernels.activation_bits(formatOf(w), rowLength, this.device.machine.sixteenBitsBelow);
+    if (bits === 32) return { bank, start: from.start, end: from.end, bits };
     const made = storage.rounded?.find(
       form => form.bank === bank && form.rowLength === rowLength && form.bits === bits,
     );

@@ -11,6 +11,8 @@ export interface Machine {
   readonly maker: string;
   /** Compute threads, the caller's among them. */
   readonly threads: number;
+  /** See `CompiledOptions`. */
+  readonly sixteenBitsBelow: number;
   /** Reads files into banks, where there is such a way. */
   readonly files?: FileReader;
   /** @throws RangeError when the system grants no memory. */
@@ -37,8 +39,13 @@ export interface FileReader {
 export interface Threads {
   /** Lets every thread know a further bank. */
   attach(bank: Bank): void;
-  /** Runs a bank's program on all threads, or on one if that is enough, and returns when it is done and may be written anew. */
-  run(bank: Bank, program: Program): void;
+  /**
+   * Gives a bank's program to the other threads, if one is not enough, and returns when the bank's next program may be written. The
+   * program before must be finished.
+   */
+  begin(bank: Bank, program: Program): void;
+  /** Lends a hand to the program begun last and returns when it is done; at once if there is none. */
+  finish(): void;
   /** @throws Error after dispose, and ever after a thread was lost. */
   checkAlive(): void;
   /** Ends every thread; resolves when none is left. */

@@ -7,14 +7,14 @@
 namespace {
 
 /** See matmul.h. */
-int words_below = 2048, dot_form = 0;
+int dot_form = 0;
 
 /** One product as the pieces see it: some rows of x (all, when index is null) with one matrix. */
 struct Product {
   int format, out, in;
   const uint8_t* w;
   const void* x;
-  int rows;
+  int bits, rows;
   const int* index;
   int count;
   float* y;
@@ -32,8 +32,6 @@ int tiles_in_piece(size_t tile_bytes, int tiles, int threads) {
   return most < 2 ? 1 : most > 64 ? 64 : most & ~1;
 }
 
-int digits_of(int in) { return in < words_below ? 2 : 1; }
-
 /** `valid` of a tile's sixteen results for each of `count` rows. */
 void store_results(const float* results, const Product& p, int first, int count, int o) {
   const int valid = p.out - o < tile_rows ? p.out - o : tile_rows;
@@ -49,8 +47,8 @@ void store_results(const float* results, const Product& p, int first, int count,
 
 /** Tiles from … to − 1 of the product. */
 void quantized_piece(const Quantized& format, const Product& p, int from, int to) {
-  const int digits = digits_of(p.in), blocks = p.in / format.elements;
-  const size_t x_bytes = rounded_row_bytes(8 * digits, 32), stride = p.rows * x_bytes;
+  const int digits = p.bits / 8, blocks = p.in / format.elements;
+  const size_t x_bytes = rounded_row_bytes(p.bits, 32), stride = p.rows * x_bytes;
   const size_t tile_bytes = (size_t)blocks * format.bytes * tile_rows;
   const uint8_t* const x = (const uint8_t*)p.x;
   alignas(64) float results[tiles_at_once * most_rows * tile_rows];
@@ -111,11 +109,9 @@ void quantize_team(const float* x, int rows, int n, Rounded<digits>* blocks, Tea
 
 }  // namespace
 
-int activation_bits(int format, int in) { return quantized(format) ? 8 * digits_of(in) : 32; }
+int activation_bits(int format, int in, int words_below) { return !quantized(format) ? 32 : in < words_below ? 16 : 8; }
 
 size_t rounded_row_bytes(int bits, int n) { return (size_t)(n / 32) * (bits == 16 ? sizeof(Rounded<2>) : sizeof(Rounded<1>)); }
-
-void choose_words(int below) { words_below = below; }
 
 void choose_dot(int form) { dot_form = form; }
 
@@ -136,8 +132,8 @@ void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Tea
   return quantize_team(x, rows, n, (Rounded<1>*)rounded, team);
 }
 
-void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team) {
-  const Product product = {format, out, in, (const uint8_t*)w, x, rows, nullptr, rows, y};
+void matmul(int format, const void* w, int out, int in, const void* x, int bits, int rows, float* y, Team team) {
+  const Product product = {format, out, in, (const uint8_t*)w, x, bits, rows, nullptr, rows, y};
   const int tiles = (out + tile_rows - 1) / tile_rows;
   const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, team.threads);
   for (int from; (from = claim(team, at_once)) < tiles;)
@@ -148,8 +144,8 @@ size_t expert_scratch_bytes(int experts, int rows, int threads) {
   return (size_t)threads * ((size_t)experts + 1 + rows) * sizeof(int);
 }
 
-void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int rows, const int* slots,
-                   float* y, void* scratch, Team team) {
+void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int bits, int rows,
+                   const int* slots, float* y, void* scratch, Team team) {
   // Each thread sorts the rows by expert for itself, which is less work than to wait for another to do it.
   int* end = (int*)scratch + (size_t)team.thread * ((size_t)experts + 1 + rows); // end[e]: end of expert e's rows in `order`
   int* order = end + experts + 1;
@@ -182,7 +178,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
       for (int i = first; i < first + count; i++)
         for (int o = from * tile_rows; o < last; o++) y[(size_t)order[i] * out + o] = 0;
     } else {
-      piece({format, out, in, (const uint8_t*)w + expert * matrix, x, rows, order + first, count, y}, from, to);
+      piece({format, out, in, (const uint8_t*)w + expert * matrix, x, bits, rows, order + first, count, y}, from, to);
     }
   }
 }

@@ -14,14 +14,12 @@
 void pack(int format, const void* rows, int out, int in, void* w, Team team);
 
 /**
- * Bits of the activations that a product with rows of `in` weights of this format takes: 32, plain F32, or 16 or 8, as
- * `quantize_rows` makes them. Long rows of quantized weights take 8 bits, which is fast. Rows of fewer than `choose_words`' number
+ * Bits of the activations that a product with rows of `in` weights of this format should take: 32, plain F32, or 16 or 8, as
+ * `quantize_rows` makes them. Long rows of quantized weights take 8 bits, which is fast. Rows of fewer than `words_below` weights
  * take 16, near exact at twice the time: small models have little arithmetic, and a rounding to 8 bits in each of
  * their many layers shows in what they say.
  */
-int activation_bits(int format, int in);
-/** Sets that number, 2048 at first; for measuring and testing. */
-void choose_words(int below);
+int activation_bits(int format, int in, int words_below);
 
 /**
  * Bytes of one row of `n` rounded activations, n a multiple of 32. `rows` rows take rows · rounded_row_bytes(bits, n) bytes, 16-byte
@@ -33,10 +31,10 @@ size_t rounded_row_bytes(int bits, int n);
 void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Team team);
 
 /**
- * Team. y [rows, out] = x · wᵀ, w [out, in] as `pack` leaves it. x is F32 [rows, in], or what
- * `quantize_rows(activation_bits(format, in), …, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
+ * Team. y [rows, out] = x · wᵀ, w [out, in] as `pack` leaves it. x is F32 [rows, in] where the format is
+ * not packed, else what `quantize_rows(bits, …, rows, in, …)` made. Any out ≥ 1, any rows ≥ 0.
  */
-void matmul(int format, const void* w, int out, int in, const void* x, int rows, float* y, Team team);
+void matmul(int format, const void* w, int out, int in, const void* x, int bits, int rows, float* y, Team team);
 
 /** Bytes of scratch that `expert_matmul` needs, 16-byte aligned. */
 size_t expert_scratch_bytes(int experts, int rows, int threads);
@@ -45,8 +43,8 @@ size_t expert_scratch_bytes(int experts, int rows, int threads);
  * Team. Row t of y is row t of x times matrix slots[t] of w [experts, out, in]; a slot outside 0 … experts − 1 gives zeros. The
  * rows of one expert are gathered, so that its weights are read once.
  */
-void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int rows, const int* slots,
-                   float* y, void* scratch, Team team);
+void expert_matmul(int format, const void* w, int experts, int out, int in, const void* x, int bits, int rows,
+                   const int* slots, float* y, void* scratch, Team team);
 
 /** The `in` numbers of a row of a tensor [matrices, out, in], rows counted through all matrices; equal to the reference decoder's but for rounding. */
 void dequantize_row(int format, const void* w, int out, int in, int64_t row, float* y);

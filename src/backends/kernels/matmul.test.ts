@@ -41,16 +41,12 @@ let seed = 1;
 beforeEach(() => {
   kernels = new RawKernels(memory);
   kernels.bytes(kernels.allocate(0), 1 << 20).fill(0xa5); // what is not written must show
-  roundTo(8);
+  activationBits = 8;
   seed = 1;
 });
 
-/** Makes all matrices take activations of so many bits. */
+/** Bits of the activations that products take. */
 let activationBits = 8;
-function roundTo(bits: number): void {
-  activationBits = bits;
-  kernels.exports.choose_words(bits === 16 ? 2 ** 31 - 1 : 0);
-}
 
 /** Uniform in [0, 1): a linear congruential generator, so that a failure repeats. */
 function random(): number {
@@ -112,8 +108,8 @@ const upload = (dtype: DType, weights: Uint8Array, out: number, inner: number): 
 function product(dtype: DType, w: bigint, out: number, inner: number, x: Float32Array, rows: number): Float32Array {
   const y = kernels.allocate(4 * rows * out + 64);
   kernels.floats(y, rows * out + 16).fill(-7);
-  const a = kernels.activations(dtype, x, rows, inner);
-  kernels.exports.matmul(idOf(dtype), w, out, inner, BigInt(a), rows, BigInt(y), kernels.newTeam());
+  const a = BigInt(kernels.activations(dtype, x, rows, inner, activationBits));
+  kernels.exports.matmul(idOf(dtype), w, out, inner, a, activationBits, rows, BigInt(y), kernels.newTeam());
   expect([...kernels.floats(y + 4 * rows * out, 16)]).toEqual(Array(16).fill(-7)); // nothing past the end
   return kernels.floats(y, rows * out).slice();
 }
@@ -144,8 +140,7 @@ describe.each(dtypes)('%s', dtype => {
 
   test('row_bytes and activation_bits agree with the table of formats', () => {
     expect(kernels.exports.row_bytes(idOf(dtype), 512)).toBe(byteLengthOf(dtype, 512));
-    kernels.exports.choose_words(2048);
-    const bits = (inner: number) => kernels.exports.activation_bits(idOf(dtype), inner);
+    const bits = (inner: number) => kernels.exports.activation_bits(idOf(dtype), inner, 2048);
     expect([bits(1792), bits(2048), bits(16384)]).toEqual(blockSize > 1 ? [16, 8, 8] : [32, 32, 32]);
   });
 
@@ -168,7 +163,7 @@ describe.each(dtypes)('%s', dtype => {
   test.each(blockSize > 1 ? [8, 16] : [32])(
     'products are right, and a row does not depend on the rows beside it: activations of %i bits',
     bits => {
-      roundTo(bits);
+      activationBits = bits;
       for (const out of [1, 2, 3, 4, 5, 7, 16, 19, 37]) {
         const weights = randomWeights(dtype, out * inner);
         const w = upload(dtype, weights, out, inner);
@@ -220,7 +215,7 @@ describe.each(dtypes)('%s', dtype => {
       kernels.ints(at, rows).set(slots);
       const y = kernels.allocate(4 * rows * out);
       kernels.floats(y, rows * out).fill(NaN);
-      const a = kernels.activations(dtype, x, rows, inner);
+      const a = kernels.activations(dtype, x, rows, inner, activationBits);
       const scratch = kernels.allocate(kernels.exports.expert_scratch_bytes(experts, rows, 1));
       const { expert_matmul } = kernels.exports;
       const arrays = [BigInt(a), BigInt(at), BigInt(y), BigInt(scratch)] as const;
@@ -231,6 +226,7 @@ describe.each(dtypes)('%s', dtype => {
         out,
         inner,
         arrays[0],
+        activationBits,
         rows,
         arrays[1],
         arrays[2],
@@ -288,7 +284,7 @@ describe.each(quantized)('%s at its ends', dtype => {
     ]) {
       for (const form of [0, 1, 2]) {
         kernels.exports.choose_dot(form % 2);
-        roundTo(form === 2 ? 16 : 8);
+        activationBits = form === 2 ? 16 : 8;
         for (const rows of [1, 2]) {
           const y = product(dtype, w, out, inner, x.subarray(0, rows * inner), rows);
           for (let o = 0; o < y.length; o++) {
@@ -336,7 +332,7 @@ test('activations: zeros, denormals and huge numbers', () => {
   const w = upload('Q4_0', weights, 2, 32);
   for (const bits of [8, 16])
     for (const size of [0, 1e-44, 1e-37, 1e-30, 1e30, 3e38]) {
-      roundTo(bits);
+      activationBits = bits;
       const x = vector(64).map(value => Math.tanh(value) * size);
       const y = product('Q4_0', w, 2, 32, x, 2);
       expect(y.every(Number.isFinite)).toBe(true);

@@ -104,20 +104,20 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       const void* w = a.at<void>();
       const int out = a.integer(), in = a.integer();
       const void* x = a.at<void>();
-      const int rows = a.integer();
+      const int bits = a.integer(), rows = a.integer();
       if (first) count_product(control, 1, rows, format, out, in);
-      return matmul(format, w, out, in, x, rows, a.at<float>(), team);
+      return matmul(format, w, out, in, x, bits, rows, a.at<float>(), team);
     }
     case Kind::ExpertMatmul: {
       const int format = a.integer();
       const void* w = a.at<void>();
       const int experts = a.integer(), out = a.integer(), in = a.integer();
       const void* x = a.at<void>();
-      const int rows = a.integer();
+      const int bits = a.integer(), rows = a.integer();
       const int* slots = a.at<int>();
       float* y = a.at<float>();
       if (first) count_experts(control, experts, slots, rows, format, out, in);
-      return expert_matmul(format, w, experts, out, in, x, rows, slots, y, a.at<void>(), team);
+      return expert_matmul(format, w, experts, out, in, x, bits, rows, slots, y, a.at<void>(), team);
     }
     case Kind::RmsNorm: {
       const float* x = a.at<float>();
@@ -266,9 +266,10 @@ EXPORT("begin_task") void begin_task(Control* control, int task) {
 EXPORT("is_packed") int format_is_packed(int format) { return is_packed(format); }
 EXPORT("matrix_bytes") double bytes_of_matrix(int format, int out, int in) { return (double)matrix_bytes(format, out, in); }
 EXPORT("row_bytes") double stored_row_bytes(int format, int n) { return (double)row_bytes(format, n); }
-EXPORT("activation_bits") int bits_of_activations(int format, int in) { return activation_bits(format, in); }
+EXPORT("activation_bits") int bits_of_activations(int format, int in, int words_below) {
+  return activation_bits(format, in, words_below);
+}
 EXPORT("rounded_row_bytes") double bytes_of_rounded_row(int bits, int n) { return (double)rounded_row_bytes(bits, n); }
-EXPORT("choose_words") void choose_words_below(int below) { choose_words(below); }
 EXPORT("expert_scratch_bytes") double scratch_bytes(int experts, int rows, int threads) {
   return (double)expert_scratch_bytes(experts, rows, threads);
 }

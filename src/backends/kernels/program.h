@@ -87,9 +87,8 @@ void begin_task(Control* control, int task);
 // The functions of matmul.h, as what a host can call.
 int format_is_packed(int format);
 double bytes_of_matrix(int format, int out, int in);
-int bits_of_activations(int format, int in);
+int bits_of_activations(int format, int in, int words_below);
 double bytes_of_rounded_row(int bits, int n);
-void choose_words_below(int below);
 double scratch_bytes(int experts, int rows, int threads);
 void measure(int form, int iterations);
 void choose(int form);

@@ -12,13 +12,22 @@ interface Exports {
   row_bytes(format: number, n: number): number;
   matrix_bytes(format: number, out: number, inner: number): number;
   pack(format: number, rows: bigint, out: number, inner: number, w: bigint, team: bigint): void;
-  activation_bits(format: number, inner: number): number;
+  activation_bits(format: number, inner: number, wordsBelow: number): number;
   rounded_row_bytes(bits: number, n: number): number;
-  choose_words(below: number): void;
   choose_dot(form: number): void;
   measure_dot(form: number, iterations: number): void;
   quantize_rows(bits: number, x: bigint, rows: number, n: number, rounded: bigint, team: bigint): void;
-  matmul(format: number, w: bigint, out: number, inner: number, x: bigint, rows: number, y: bigint, team: bigint): void;
+  matmul(
+    format: number,
+    w: bigint,
+    out: number,
+    inner: number,
+    x: bigint,
+    bits: number,
+    rows: number,
+    y: bigint,
+    team: bigint,
+  ): void;
   expert_scratch_bytes(experts: number, rows: number, threads: number): number;
   expert_matmul(
     format: number,
@@ -27,6 +36,7 @@ interface Exports {
     out: number,
     inner: number,
     x: bigint,
+    bits: number,
     rows: number,
     slots: bigint,
     y: bigint,
@@ -111,12 +121,11 @@ export class RawKernels {
     return address;
   }
 
-  /** [rows, inner] in the form that `matmul` takes for this format; returns its address. */
-  activations(dtype: DType, x: Float32Array, rows: number, inner: number): number {
+  /** [rows, inner] in the form that `matmul` takes for this format and bits; returns its address. */
+  activations(dtype: DType, x: Float32Array, rows: number, inner: number, bits = 8): number {
     const address = this.allocate(4 * x.length);
     this.floats(address, x.length).set(x);
-    const bits = this.exports.activation_bits(formats[dtype].ggmlType, inner);
-    if (bits === 32) return address;
+    if (formats[dtype].blockSize === 1) return address;
     const rounded = this.allocate(rows * this.exports.rounded_row_bytes(bits, inner));
     this.exports.quantize_rows(bits, BigInt(address), rows, inner, BigInt(rounded), this.newTeam());
     return rounded;

@@ -241,16 +241,25 @@ napi_value start(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-/// run(pool, bank, turn, threads, wordsBelow): runs the bank's program `turn` to its end. 0, or 1 when a thread was lost.
-napi_value run_program(napi_env env, napi_callback_info info) {
+/// begin(pool, bank, turn, threads): gives the bank's program `turn` to the other threads, and waits until none is inside the one
+/// that is written next. 0, or 1 when a thread was lost.
+napi_value begin_program(napi_env env, napi_callback_info info) {
   const Call call(env, info);
   Pool* const pool = call.pool();
   const int index = call.integer(1), turn = call.integer(2), threads = call.integer(3);
   const Bank& bank = pool->banks[index];
-  choose_words_below(call.integer(4));
   if (threads > 1) begin(pool, Task::Run, index, turn);
-  int status = run(bank.control, bank.programs[turn], 0, threads);
-  if (status == 0) status = await_program(bank.control, bank.programs[(turn + 1) % programs_a_bank]);
+  const int status = await_program(bank.control, bank.programs[(turn + 1) % programs_a_bank]);
+  if (status != 0) pool->lost = true;
+  return call.result(status);
+}
+
+/// finish(pool, bank, turn, threads): runs a program that was begun, with the others, to its end. 0, or 1 when a thread was lost.
+napi_value finish_program(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  Pool* const pool = call.pool();
+  const Bank& bank = call.bank();
+  const int status = run(bank.control, bank.programs[call.integer(2)], 0, call.integer(3));
   if (status != 0) pool->lost = true;
   return call.result(status);
 }
@@ -375,11 +384,9 @@ napi_value dispose(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-/// activation_bits(format, n, wordsBelow): that number belongs to a backend, but the kernels have one a process.
 napi_value query_activation_bits(napi_env env, napi_callback_info info) {
   const Call call(env, info);
-  choose_words_below(call.integer(2));
-  return call.result(bits_of_activations(call.integer(0), call.integer(1)));
+  return call.result(bits_of_activations(call.integer(0), call.integer(1), call.integer(2)));
 }
 
 napi_value query_is_packed(napi_env env, napi_callback_info info) {
@@ -416,7 +423,8 @@ NAPI_MODULE_INIT() {
       {"discard", discard},
       {"attach", attach},
       {"start", start},
-      {"run", run_program},
+      {"begin", begin_program},
+      {"finish", finish_program},
 #if !defined(_WIN32)
       {"createReader", make_reader},
       {"openFile", open_file},

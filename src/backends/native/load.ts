@@ -13,7 +13,7 @@ declare const pool: unique symbol;
 export type ReadOver = (id: number, status: number, checksumHigh: number, checksumLow: number) => void;
 
 /** What native/addon.cpp exports. Addresses and sizes are numbers, exact below 2⁵³. */
-export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
+export interface Addon extends KernelQueries {
   supported(): boolean;
   createPool(threads: number): Pool;
   reserve(pool: Pool, bytes: number): { readonly base: number; readonly buffer: ArrayBuffer } | undefined;
@@ -21,7 +21,8 @@ export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   discard(pool: Pool, bank: number, from: number, to: number): void;
   attach(pool: Pool, bank: number, control: number, ...programs: readonly number[]): void;
   start(pool: Pool): void;
-  run(pool: Pool, bank: number, turn: number, threads: number, wordsBelow: number): number;
+  begin(pool: Pool, bank: number, turn: number, threads: number): number;
+  finish(pool: Pool, bank: number, turn: number, threads: number): number;
   dispose(pool: Pool): void;
   // Where the system has what they need.
   createReader?(pool: Pool, threads: number, idleMost: number, chunkBytes: number, over: ReadOver): void;
@@ -30,7 +31,6 @@ export interface Addon extends Omit<KernelQueries, 'activation_bits'> {
   hurryRead?(pool: Pool, id: number): void;
   cancelRead?(pool: Pool, id: number): void;
   failRead?(pool: Pool, after: number, kind: number): void;
-  activation_bits(format: number, n: number, wordsBelow: number): number;
 }
 
 /** An addon's exports, and the instruction set that it was compiled for. */

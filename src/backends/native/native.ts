@@ -92,12 +92,9 @@ export async function createNativeBackend(options: CompiledOptions = {}): Promis
     variant,
     maker: 'createNativeBackend',
     threads,
+    sixteenBitsBelow,
     ...(addon.createReader && { files: new NativeFiles(addon as ReadingAddon, pool) }),
-    createBank: index =>
-      new Bank(index, createMemory(index), () => ({
-        ...addon,
-        activation_bits: (format, n) => addon.activation_bits(format, n, sixteenBitsBelow),
-      })),
-    start: async bank => new NativeThreads(addon, pool, threads, sixteenBitsBelow, bank),
+    createBank: index => new Bank(index, createMemory(index), () => addon),
+    start: async bank => new NativeThreads(addon, pool, threads, bank),
   });
 }

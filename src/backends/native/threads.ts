@@ -8,16 +8,16 @@ export class NativeThreads implements Threads {
   private readonly addon: Addon;
   private readonly pool: Pool;
   private readonly count: number;
-  private readonly wordsBelow: number;
+  /** What `finish` takes to its end. */
+  private begun: { readonly bank: number; readonly turn: number; readonly count: number } | undefined;
   private disposed = false;
   private failure: Error | undefined;
 
   /** Starts `count` − 1 threads on the first bank. @throws Error when one does not come up. */
-  constructor(addon: Addon, pool: Pool, count: number, wordsBelow: number, bank: Bank) {
+  constructor(addon: Addon, pool: Pool, count: number, bank: Bank) {
     this.addon = addon;
     this.pool = pool;
     this.count = count;
-    this.wordsBelow = wordsBelow;
     this.attach(bank);
     try {
       addon.start(pool);
@@ -32,13 +32,21 @@ export class NativeThreads implements Threads {
     this.addon.attach(this.pool, bank.index, bank.control, ...programAddresses(bank.program, programCommands));
   }
 
-  run(bank: Bank, program: Program): void {
+  begin(bank: Bank, program: Program): void {
     this.checkAlive();
     const { turn, single } = program;
+    const count = single ? 1 : this.count;
     program.open();
     program.next();
-    if (this.addon.run(this.pool, bank.index, turn, single ? 1 : this.count, this.wordsBelow) !== 0)
-      throw this.fail(undefined);
+    this.begun = { bank: bank.index, turn, count };
+    if (this.addon.begin(this.pool, bank.index, turn, count) !== 0) throw this.fail(undefined);
+  }
+
+  finish(): void {
+    const { begun } = this;
+    if (!begun) return;
+    this.begun = undefined;
+    if (this.addon.finish(this.pool, begun.bank, begun.turn, begun.count) !== 0) throw this.fail(undefined);
   }
 
   checkAlive(): void {

@@ -12,7 +12,6 @@ export interface Kernels extends KernelQueries {
   await_program(control: bigint, program: bigint): number;
   wait_for_task(control: bigint, seen: number): number;
   begin_task(control: bigint, task: number): void;
-  choose_words(below: number): void;
   measure_dot(form: number, iterations: number): void;
   choose_dot(form: number): void;
 }

@@ -8,7 +8,7 @@ import { commands } from '../compiled/commands.ts';
 import { Program } from '../compiled/program.ts';
 import { seededRandom } from '../reference/random.ts';
 import { loadKernels } from './kernels.ts';
-import { createWasmBank } from './memory.ts';
+import { createWasmBank, type WasmBank } from './memory.ts';
 import { WasmThreads } from './threads.ts';
 import { createWasmBackend } from './wasm.ts';
 
@@ -31,13 +31,18 @@ const sigmoidOf = (x: number, y: number, count: number) =>
     writes: [{ start: y, end: y + 4 * count }],
   }) as const;
 
+function run(threads: WasmThreads, bank: WasmBank, program: Program): void {
+  threads.begin(bank, program);
+  threads.finish();
+}
+
 test('a chain of dependent commands on three threads waits where it must', async () => {
   const { bank, threads, program } = await team(3);
   const count = 20_000;
   const [a, b] = [bank.allocate(4 * count, 'a'), bank.allocate(4 * count, 'b')];
   bank.floats(a, count).fill(0.25);
   for (let i = 0; i < 400; i++) program.add(i % 2 === 0 ? sigmoidOf(a, b, count) : sigmoidOf(b, a, count));
-  threads.run(bank, program);
+  run(threads, bank, program);
   let expected = 0.25;
   for (let i = 0; i < 400; i++) expected = 1 / (1 + Math.exp(-expected));
   for (const value of bank.floats(a, count)) if (!(Math.abs(value - expected) < 1e-6)) expect(value).toBe(expected);
@@ -59,7 +64,7 @@ test('groups for one thread and commands for all wait for each other, program af
       program.add({ ...sigmoidOf(x, y, count), single: random() < 0.5 });
       expected.set(y, 1 / (1 + Math.exp(-expected.get(x)!)));
     }
-    threads.run(bank, program);
+    run(threads, bank, program);
     for (const [at, value] of expected)
       for (const got of bank.floats(at, count)) if (!(Math.abs(got - value) < 1e-6)) expect(got).toBe(value);
   }
@@ -75,7 +80,7 @@ test('a bank that comes later is known to every thread', async () => {
   const [a, b] = [second.allocate(4 * count, 'a'), second.allocate(4 * count, 'b')];
   second.floats(a, count).fill(0);
   program.add(sigmoidOf(a, b, count));
-  threads.run(second, program);
+  run(threads, second, program);
   expect(second.floats(b, count).every(value => value === 0.5)).toBe(true);
   expect(bank.index).toBe(0);
   await threads.dispose();
@@ -84,8 +89,8 @@ test('a bank that comes later is known to every thread', async () => {
 test('a command that traps is an error, then and ever after', async () => {
   const { bank, threads, workers, program } = await team(2);
   program.add({ ...sigmoidOf(0, 0, 0), kind: 99 as typeof commands.Sigmoid }); // no such command
-  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost: .*unreachable/i);
-  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost/);
+  expect(() => run(threads, bank, program)).toThrow(/compute thread was lost: .*unreachable/i);
+  expect(() => run(threads, bank, program)).toThrow(/compute thread was lost/);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1]);
 });
@@ -95,7 +100,7 @@ test('a worker that dies is an error and no hang', async () => {
   const exit = once(workers[0]!, 'exit');
   await workers[0]!.terminate();
   await exit;
-  expect(() => threads.run(bank, program)).toThrow(/compute thread was lost: it ended with code 1/);
+  expect(() => run(threads, bank, program)).toThrow(/compute thread was lost: it ended with code 1/);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
 });
@@ -104,7 +109,7 @@ test('dispose leaves no thread, twice is once, and use after it is an error', as
   const { threads, bank, workers, program } = await team(3);
   await threads.dispose();
   expect(workers.map(worker => worker.threadId)).toEqual([-1, -1]);
-  expect(() => threads.run(bank, program)).toThrow(/disposed/);
+  expect(() => run(threads, bank, program)).toThrow(/disposed/);
   const k = await createWasmBackend({ threads: 2 });
   await k[Symbol.asyncDispose]();
   await k[Symbol.asyncDispose]();

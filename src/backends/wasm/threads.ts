@@ -34,7 +34,9 @@ export class WasmThreads implements Threads {
   private readonly banks: WasmBank[] = [];
   private readonly workers: { worker: Worker; port: MessagePort; exited: Promise<unknown> }[] = [];
   private leaving = false;
-  private begun = 0;
+  private tasks = 0;
+  /** What `finish` takes to its end. */
+  private begun: { readonly bank: WasmBank; readonly address: number; readonly count: number } | undefined;
   private failure: Error | undefined;
 
   private constructor(count: number) {
@@ -63,7 +65,7 @@ export class WasmThreads implements Threads {
     const words = first.integers(first.control, control.bytes / 4);
     Atomics.store(words, control.attached, 0);
     for (const [i, { port }] of this.workers.entries()) port.postMessage(shared(bank, i + 1));
-    this.begin(task.Attach);
+    this.wake(task.Attach);
     const deadline = performance.now() + patience;
     for (let done = 0; done < this.workers.length; done = Atomics.load(words, control.attached)) {
       if (Atomics.load(words, control.failed) !== 0 || performance.now() > deadline) throw this.fail(undefined);
@@ -71,29 +73,28 @@ export class WasmThreads implements Threads {
     }
   }
 
-  /** Runs a bank's program on all threads, or on one if that is enough, and returns when it is done and may be written anew. */
-  run(bank: WasmBank, program: Program): void {
+  begin(bank: WasmBank, program: Program): void {
     this.checkAlive();
     const count = program.single ? 1 : this.count;
     const { address, turn } = program;
     program.open();
-    if (count > 1) this.begin(task.Run, bank.index, turn);
     program.next();
-    let status: number;
-    try {
-      const { kernels } = bank;
-      status = kernels.run(BigInt(bank.control), BigInt(address), 0, count);
-      status ||= kernels.await_program(BigInt(bank.control), BigInt(program.address));
-    } catch (error) {
-      throw this.fail(trapped(error));
-    }
-    if (status !== 0) throw this.fail(undefined);
+    this.begun = { bank, address, count };
+    if (count > 1) this.wake(task.Run, bank.index, turn);
+    this.call(() => bank.kernels.await_program(BigInt(bank.control), BigInt(program.address)));
+  }
+
+  finish(): void {
+    if (!this.begun) return;
+    const { bank, address, count } = this.begun;
+    this.begun = undefined;
+    this.call(() => bank.kernels.run(BigInt(bank.control), BigInt(address), 0, count));
   }
 
   /** Ends every worker; resolves when none is left. */
   async dispose(): Promise<void> {
     this.leaving = true;
-    if (this.workers.length > 0 && !this.failure) this.begin(task.Leave);
+    if (this.workers.length > 0 && !this.failure) this.wake(task.Leave);
     await Promise.all(
       this.workers.map(async ({ worker, port, exited }) => {
         const timer = setTimeout(() => worker.terminate(), this.failure ? 0 : patience);
@@ -118,10 +119,20 @@ export class WasmThreads implements Threads {
     worker.unref();
   }
 
-  private begin(what: number, bank = 0, program = 0): void {
+  private wake(what: number, bank = 0, program = 0): void {
     const first = this.banks[0]!;
-    this.begun++;
-    first.kernels.begin_task(BigInt(first.control), packTask(this.begun, what, bank, program));
+    this.tasks++;
+    first.kernels.begin_task(BigInt(first.control), packTask(this.tasks, what, bank, program));
+  }
+
+  private call(kernel: () => number): void {
+    let status: number;
+    try {
+      status = kernel();
+    } catch (error) {
+      throw this.fail(trapped(error));
+    }
+    if (status !== 0) throw this.fail(undefined);
   }
 
   /** @throws Error after dispose, and ever after a thread was lost. */

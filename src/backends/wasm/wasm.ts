@@ -18,12 +18,12 @@ export async function createWasmBackend(options: CompiledOptions = {}): Promise<
   const configure = (kernels: Kernels): void => {
     dotForm ??= fasterDot(kernels);
     kernels.choose_dot(dotForm);
-    kernels.choose_words(sixteenBitsBelow);
   };
   return createCompiledBackend({
     name: 'wasm',
     maker: 'createWasmBackend',
     threads,
+    sixteenBitsBelow,
     createBank: index => createWasmBank(index, module, bankBytes, threads, configure),
     start: bank => WasmThreads.start(threads, module, bank as WasmBank),
   });
