@@ -1,5 +1,7 @@
 // Logits to log-probabilities, and the few most likely of them. Sums are doubles: float32 loses a vocabulary of 202,048.
 
+import { exponential } from './exponential.ts';
+
 export interface LogitSummary {
   readonly max: number;
   /** First index of the largest. */
@@ -25,7 +27,7 @@ export function summarize(logits: Float32Array): LogitSummary {
   if (max === Infinity) throw unusable(`the logit of token ${argmax} is Infinity`);
   if (argmax < 0) throw unusable('all logits are -Infinity');
   let sum = 0;
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i]! - max);
+  for (let i = 0; i < logits.length; i++) sum += exponential(logits[i]! - max);
   return { max, argmax, logSum: max + Math.log(sum) };
 }
 

@@ -1,5 +1,7 @@
 // Chooses a token from logits: penalties, temperature, top-k, top-p, min-p. One pass groups the vocabulary into bins of like
 // probability, and only the bin in which a cut falls is sorted: 202,048 logits are never sorted whole.
+
+import { exponential } from './exponential.ts';
 import { type LogitSummary, summarize } from './log-softmax.ts';
 import { type Random, seededRandom } from './random.ts';
 import { maskedLogits, type TokenConstraint } from './token-constraint.ts';
@@ -133,7 +135,7 @@ function draw(
   const { weights } = scratch;
   let mass = 0;
   for (let i = 0; i < logits.length; i++) {
-    const weight = Math.exp((logits[i]! - max) / temperature);
+    const weight = exponential((logits[i]! - max) / temperature);
     weights[i] = weight;
     mass += weight;
   }
@@ -236,7 +238,7 @@ export function keptOf(logits: Float32Array, options: SamplingOptions): number[]
   const scratch = createScratch(logits.length);
   const max = logits[argmaxOf(logits)]!;
   logits.forEach((x, i) => {
-    scratch.weights[i] = Math.exp((x - max) / temperature);
+    scratch.weights[i] = exponential((x - max) / temperature);
   });
   const kept = keptTokens(logits, max, temperature, options, scratch);
   return kept ? [...kept] : [...logits.keys()];
