@@ -6,11 +6,13 @@
 #elif defined(__linux__)
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #elif defined(__APPLE__)
 #include <errno.h>
+#include <sched.h>
 extern "C" int __ulock_wait(uint32_t operation, void* address, uint64_t value, uint32_t microseconds);
 extern "C" int __ulock_wake(uint32_t operation, void* address, uint64_t value);
 #elif defined(_WIN32)
@@ -39,12 +41,34 @@ static inline void pause_between_looks() {
   __asm__ volatile("isb" ::: "memory"); // `yield` is over at once on most
 #endif
 }
-/// Looks before a thread goes to sleep: tens of microseconds, longer than most commands of a decode step differ between threads.
-#if defined(__wasm__)
-constexpr int looks = 20000;
-#else
-constexpr int looks = 2000;
+/// Lets another thread have this core, if one wants it.
+static inline void give_way() {
+#if defined(_WIN32)
+  SwitchToThread();
+#elif !defined(__wasm__)
+  sched_yield();
 #endif
+}
+#if defined(__wasm__)
+constexpr int looks = 20000, looks_giving_way = 0;
+#else
+constexpr int looks = 2000, looks_giving_way = 500;
+#endif
+/// Whether `ready` comes true within a while: first tens of microseconds, longer than most commands of a decode step differ between
+/// threads; then, giving way, `patience` times a quarter of a millisecond. A thread that sleeps is woken late, and often on the core of
+/// the thread that wakes it, where the two then take turns for milliseconds.
+template <class Ready>
+static inline bool soon(int patience, Ready ready) {
+  for (int look = 0; look < looks; look++) {
+    if (ready()) return true;
+    pause_between_looks();
+  }
+  for (int look = 0; look < patience * looks_giving_way; look++) {
+    if (ready()) return true;
+    give_way();
+  }
+  return false;
+}
 
 /// Sleeps while x is `expected`, at most `nanoseconds`; −1 is for ever. True: the time is over. May return earlier, at a signal too.
 static inline bool sleep_while(int32_t& x, int expected, int64_t nanoseconds) {

@@ -29,10 +29,7 @@ void shut(int32_t& gate) { atomic_or(gate, gate_shut); }
 
 /// Waits until a gate is shut and everybody has left. False: a thread is lost.
 bool await(Control& control, int32_t& gate) {
-  for (int look = 0; look < looks; look++) {
-    if (done(gate)) return true;
-    pause_between_looks();
-  }
+  if (soon(1, [&] { return done(gate); })) return true;
   atomic_add(control.sleepers, 1);
   for (int seconds = 0; !done(gate) && atomic_load(control.failed) == 0;) {
     if (seconds == patience_seconds) atomic_store(control.failed, 1);
@@ -248,10 +245,7 @@ EXPORT("run") int run(Control* control, Program* program, int thread, int thread
 EXPORT("await_program") int await_program(Control* control, Program* program) { return await(*control, program->gate) ? 0 : 1; }
 
 EXPORT("wait_for_task") int wait_for_task(Control* control, int seen) {
-  for (int look = 0; look < looks; look++) {
-    if (atomic_load(control->task) != seen) return atomic_load(control->task);
-    pause_between_looks();
-  }
+  if (soon(4, [=] { return atomic_load(control->task) != seen; })) return atomic_load(control->task);
   atomic_add(control->idle, 1);
   while (atomic_load(control->task) == seen) sleep_while(control->task, seen, -1);
   atomic_add(control->idle, -1);
