@@ -1,4 +1,5 @@
-// Our speed beside node-llama-cpp's on the same file, in turns within one run; prints medians and ratios, appends a CSV.
+// Our speed beside node-llama-cpp's on the same file, in turns within one run; prints medians and ratios, appends a CSV. A plain read
+// of memory in every round says what decoding could reach; without a C++ compiler that is left out.
 //   node bench/compare.ts [MODEL.gguf] [--rounds 5] [--prompt 512] [--generate 64] [--threads 2] [--backend native|wasm]
 // Without MODEL it makes the issue's random Llama 4 (2.3 B parameters, Q4_0, 1.3 GB) under bench/models.
 // The peer: (cd bench/peers && npm run setup).
@@ -6,8 +7,10 @@ import { spawnSync } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { benchmarkGeometry, writeRandomModel } from '../src/hub/random-model.ts';
+import { compile } from './compile.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -33,6 +36,8 @@ if (!existsSync('bench/peers/node_modules/node-llama-cpp')) {
 interface Speed {
   prefill: number;
   decode: number;
+  /** GB/s of weights that decoding reads; of the peer it is not known. */
+  reading?: number;
   peakMemory: number;
 }
 function run(args: string[]): string {
@@ -58,6 +63,7 @@ const ours = (): Speed => {
   return {
     prefill: report.prefill.tokensPerSecond,
     decode: report.decode.tokensPerSecond,
+    reading: report.decode.gigabytesPerSecond,
     peakMemory: report.peakMemoryBytes,
   };
 };
@@ -66,20 +72,40 @@ const peer = (): Speed =>
     run(['bench/peers/speed.mjs', model, values.prompt, values.generate, values.threads]).trim().split('\n').at(-1)!,
   );
 
-const median = (xs: number[]): number => xs.toSorted((a, b) => a - b)[Math.floor(xs.length / 2)]!;
-const rounds: { ours: Speed; peer: Speed }[] = [];
-for (let i = 0; i < Number(values.rounds); i++) {
-  const round = i % 2 ? { peer: peer(), ours: ours() } : { ours: ours(), peer: peer() };
-  rounds.push(round);
-  const show = (s: Speed): string => `prefill ${s.prefill.toFixed(1)}, decode ${s.decode.toFixed(2)} tok/s`;
-  console.log(`round ${i + 1}: open-maverick ${show(round.ours)} | node-llama-cpp ${show(round.peer)}`);
+/** What a plain read reaches, GB/s: run beside ours, since memory is shared with other machines. */
+let readBandwidth: (() => number) | null = null;
+try {
+  const program = compile([fileURLToPath(new URL('read-bandwidth.cpp', import.meta.url))], ['-march=native']);
+  readBandwidth = () => Number(spawnSync(program, [values.threads], { encoding: 'utf8' }).stdout);
+} catch (error) {
+  console.log(`No read of memory to compare with: ${(error as Error).message.split('\n')[0]}`);
 }
-const of = (side: 'ours' | 'peer', key: keyof Speed): number => median(rounds.map(r => r[side][key]));
-const ratio = (key: keyof Speed): number => median(rounds.map(r => r.ours[key] / r.peer[key]));
+
+const median = (xs: number[]): number => xs.toSorted((a, b) => a - b)[Math.floor(xs.length / 2)]!;
+const rounds: { ours: Speed; peer: Speed; bandwidth: number }[] = [];
+for (let i = 0; i < Number(values.rounds); i++) {
+  const before = readBandwidth?.() ?? NaN;
+  const round = i % 2 ? { peer: peer(), ours: ours() } : { ours: ours(), peer: peer() };
+  const bandwidth = (before + (readBandwidth?.() ?? NaN)) / 2;
+  rounds.push({ ...round, bandwidth });
+  const show = (s: Speed): string => `prefill ${s.prefill.toFixed(1)}, decode ${s.decode.toFixed(2)} tok/s`;
+  console.log(
+    `round ${i + 1}: open-maverick ${show(round.ours)} | node-llama-cpp ${show(round.peer)} | read ${bandwidth.toFixed(1)} GB/s`,
+  );
+}
+const of = (side: 'ours' | 'peer', key: Exclude<keyof Speed, 'reading'>): number =>
+  median(rounds.map(r => r[side][key]));
+const ratio = (key: Exclude<keyof Speed, 'reading'>): number => median(rounds.map(r => r.ours[key] / r.peer[key]));
 const bytes = statSync(model).size;
 for (const key of ['prefill', 'decode'] as const)
   console.log(
     `${key}: ${of('ours', key).toFixed(2)} against ${of('peer', key).toFixed(2)} tok/s, ratio ${ratio(key).toFixed(2)}`,
+  );
+const read = median(rounds.map(r => r.bandwidth));
+const reading = median(rounds.map(r => r.ours.reading!));
+if (readBandwidth)
+  console.log(
+    `decode reads ${reading.toFixed(1)} GB/s of weights; a plain read ${read.toFixed(1)}, share ${median(rounds.map(r => r.ours.reading! / r.bandwidth)).toFixed(2)}`,
   );
 console.log(
   `peak memory: file + ${((of('ours', 'peakMemory') - bytes) / 1e6).toFixed(0)} MB (${(bytes / 1e9).toFixed(2)} GB file)`,

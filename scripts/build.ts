@@ -32,7 +32,7 @@ const steps: Step[] = [
       'src/backends/{kernels,native}/**/*.{cpp,h}',
       'src/backends/native/load.ts',
       'src/backends/formats-tables.ts',
-      'scripts/{build-native,tables-header}.ts',
+      'scripts/{build-native,native-flags,tables-header}.ts',
     ],
     output: 'dist/native/maverick-plain.node',
     command: 'node',
