@@ -1,6 +1,6 @@
 // A folder of files that together are a checkpoint: on disk today, anything whose files can be named and read by range tomorrow.
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import { CheckpointError } from './checkpoint.ts';
 import { openFile, type Source } from './sources.ts';
 
@@ -23,6 +23,14 @@ export async function openFolder(path: string): Promise<Folder> {
     throw new CheckpointError(path, `the folder cannot be read: ${reason}`, { cause: error });
   }
   return { path, names: new Set(names), open: name => openFile(join(path, name)) };
+}
+
+/** What a model in this folder is called: by the folder, or where that is a commit of Hugging Face's cache by the repository. */
+export function modelNameOf(path: string): string {
+  const parts = resolve(path).split(sep);
+  if (parts.at(-1) === 'original' && parts.length > 2) parts.pop(); // where repositories keep Meta's shards
+  const repository = parts.at(-2) === 'snapshots' ? /^models--.+?--(.+)$/.exec(parts.at(-3) ?? '')?.[1] : undefined;
+  return repository ?? parts.at(-1) ?? path;
 }
 
 /** All of a small file. @throws CheckpointError when it is missing, larger than `mostBytes`, or cannot be read. */

@@ -18,7 +18,8 @@ import { addServe } from './serve.ts';
 import type { Terminal } from './terminal.ts';
 import { addTokenize } from './tokenize.ts';
 
-const epilogue = `A model is a GGUF file, a name that 'maverick list' shows, or hf:owner/repo[:file] once pulled.
+const epilogue = `A model is a GGUF file, a folder as Hugging Face or Meta publish them, a name that 'maverick list' shows, or
+hf:owner/repo[:file] once pulled.
 
 Begin with:
   maverick pull smollm2        get a small model (105 MB)

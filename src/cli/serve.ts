@@ -1,8 +1,9 @@
 // maverick serve: the OpenAI-shaped API and the page, for the models of the library.
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Command } from 'commander';
+import { modelNameOf } from '../checkpoint/folder.ts';
 import type { SourceModule } from '../checkpoint/sources.ts';
 import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel, OpenChatOptions, Room } from '../server/library.ts';
@@ -183,7 +184,7 @@ const aborted = (signal: AbortSignal): Promise<void> =>
   });
 
 async function servedModel(name: string, { path, bytes }: Located): Promise<LibraryModel> {
-  const id = path === name ? basename(resolve(name)).replace(/\.gguf$/i, '') : name;
+  const id = path === name ? modelNameOf(name).replace(/\.gguf$/i, '') : name;
   return { id, path, bytes: bytes ?? (await bytesAt(path)) };
 }
 

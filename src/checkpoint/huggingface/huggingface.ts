@@ -1,8 +1,7 @@
 // A Hugging Face folder as a checkpoint: config.json, safetensors and tokenizer files, seen as a GGUF of the same model would be.
-import { basename } from 'node:path';
 import { ArrangedCheckpoint } from '../arranged-checkpoint.ts';
 import type { Checkpoint } from '../checkpoint.ts';
-import { type Folder, readSmallFile } from '../folder.ts';
+import { type Folder, modelNameOf, readSmallFile } from '../folder.ts';
 import { Fields, parseJson } from '../json.ts';
 import { openSafetensors } from '../safetensors.ts';
 import { readConfig } from './config.ts';
@@ -19,7 +18,7 @@ export async function openHuggingFace(folder: Folder): Promise<Checkpoint> {
   const path = `${folder.path}/config.json`;
   const config = new Fields(path, parseJson(path, await readSmallFile(folder, 'config.json', maxConfigBytes)));
   const { shape, metadata } = readConfig(config);
-  metadata.set('general.name', basename(folder.path));
+  metadata.set('general.name', modelNameOf(folder.path));
   const text = config.inner('text_config');
   const tokenIds = text?.get('eos_token_id') === undefined ? config : text;
   for (const [key, value] of await readTokenizer(folder, tokenIds, shape.vocab)) metadata.set(key, value);

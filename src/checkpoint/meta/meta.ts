@@ -1,8 +1,7 @@
 // Meta's folder as a checkpoint: params.json, consolidated.NN.pth and tokenizer.model, seen as a GGUF of the same model would be.
-import { basename } from 'node:path';
 import { ArrangedCheckpoint } from '../arranged-checkpoint.ts';
 import { type Checkpoint, CheckpointError } from '../checkpoint.ts';
-import { type Folder, readSmallFile } from '../folder.ts';
+import { type Folder, modelNameOf, readSmallFile } from '../folder.ts';
 import { Fields, parseJson } from '../json.ts';
 import type { Source } from '../sources.ts';
 import { readParams } from './params.ts';
@@ -32,7 +31,7 @@ export async function openMeta(folder: Folder): Promise<Checkpoint> {
   const path = `${folder.path}/params.json`;
   const params = new Fields(path, parseJson(path, await readSmallFile(folder, 'params.json', maxParamsBytes)));
   const { shape, metadata } = readParams(params, folder.path);
-  metadata.set('general.name', basename(folder.path));
+  metadata.set('general.name', modelNameOf(folder.path));
   const files = shardsOf(folder.names);
   const missing = files.length > 1 ? files.findIndex((name, rank) => Number(shardName.exec(name)![1]) !== rank) : -1;
   if (missing >= 0)

@@ -1,6 +1,7 @@
 // params.json of Meta's folders becomes the metadata that a GGUF of the model has.
 // Sources: llama-models models/llama4/args.py and model.py (names, defaults); transformers' converter (what params.json leaves open).
 import type { MetadataValue } from '../checkpoint.ts';
+import { modelNameOf } from '../folder.ts';
 import { setExpertLayers, setLayerPositions } from '../huggingface/config.ts';
 import type { Fields } from '../json.ts';
 import { scaledFrequencies } from '../rope-scaling.ts';
@@ -100,6 +101,6 @@ export function readParams(root: Fields, folder: string): { shape: MetaShape; me
 /** params.json does not say. As transformers' converter has it; a folder whose name says Instruct holds such a model. */
 function contextOf(experts: number, folder: string): number {
   if (experts === 0) return 8192;
-  if (!/instruct/i.test(folder)) return 262_144;
+  if (!/instruct/i.test(modelNameOf(folder))) return 262_144;
   return experts === 16 ? 10_485_760 : 1_048_576;
 }
