@@ -7,6 +7,7 @@ import { modelArgument, openTokenEngine } from './model-argument.ts';
 import {
   addEngineOptions,
   addPromptLookup,
+  addStatsOption,
   type EngineFlags,
   numberBetween,
   positiveInteger,
@@ -25,19 +26,21 @@ interface Flags extends EngineFlags {
 }
 
 export const addBench = (program: Command, terminal: Terminal): Command =>
-  addEngineOptions(
-    addPromptLookup(program.command('bench'))
-      .summary('measure speed and memory')
-      .description(
-        'Computes random tokens and measures prefill (a prompt at once) and decode (token by token). Shown is the median of the runs; the first run warms up and is not counted.',
-      )
-      .argument(...modelArgument)
-      .option('--prompt <tokens>', 'length of the prompt', positiveInteger, 512)
-      .option('--generate <tokens>', 'tokens to decode (at least 2)', numberBetween(2, 1e6, 'integer'), 64)
-      .option('--depth <tokens>', 'tokens in the context before the prompt', wholeNumber, 0)
-      .option('--repeat <times>', 'runs', positiveInteger, 3)
-      .option('--json', 'print JSON')
-      .action((model: string, flags: Flags) => bench(model, flags, terminal)),
+  addStatsOption(
+    addEngineOptions(
+      addPromptLookup(program.command('bench'))
+        .summary('measure speed and memory')
+        .description(
+          'Computes random tokens and measures prefill (a prompt at once) and decode (token by token). Shown is the median of the runs; the first run warms up and is not counted.',
+        )
+        .argument(...modelArgument)
+        .option('--prompt <tokens>', 'length of the prompt', positiveInteger, 512)
+        .option('--generate <tokens>', 'tokens to decode (at least 2)', numberBetween(2, 1e6, 'integer'), 64)
+        .option('--depth <tokens>', 'tokens in the context before the prompt', wholeNumber, 0)
+        .option('--repeat <times>', 'runs', positiveInteger, 3)
+        .option('--json', 'print JSON')
+        .action((model: string, flags: Flags) => bench(model, flags, terminal)),
+    ),
   );
 
 interface Result {

@@ -4,6 +4,7 @@ import { modelArgument, openChatModel } from './model-argument.ts';
 import {
   addEngineOptions,
   addSamplingOptions,
+  addStatsOption,
   type EngineFlags,
   positiveInteger,
   type SamplingFlags,
@@ -30,8 +31,10 @@ export function addChat(program: Command, terminal: Terminal): Command {
     .option('--load <file>', 'go on with a conversation that /save wrote')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, flags: Flags) => chat(model, flags, terminal));
-  return addEngineOptions(
-    addSamplingOptions(command, { temperature: "the model's, else 0.6", topP: "the model's, else 0.9" }),
+  return addStatsOption(
+    addEngineOptions(
+      addSamplingOptions(command, { temperature: "the model's, else 0.6", topP: "the model's, else 0.9" }),
+    ),
   );
 }
 

@@ -8,6 +8,7 @@ import { modelArgument, openChatModel } from './model-argument.ts';
 import {
   addEngineOptions,
   addSamplingOptions,
+  addStatsOption,
   collectText,
   type EngineFlags,
   numberBetween,
@@ -54,7 +55,7 @@ export function addGenerate(program: Command, terminal: Terminal): Command {
     .option('--json', 'print one JSON object at the end')
     .addHelpText('after', `\n${examples}`)
     .action((model: string, prompt: string | undefined, flags: Flags) => generate(model, prompt, flags, terminal));
-  return addEngineOptions(addSamplingOptions(command, { temperature: '0', topP: '1' }));
+  return addStatsOption(addEngineOptions(addSamplingOptions(command, { temperature: '0', topP: '1' })));
 }
 
 const examples = `Examples:

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { UsageError } from './failures.ts';
 import { readTokenFile } from './input.ts';
 import { modelArgument, openTokenEngine } from './model-argument.ts';
-import { addEngineOptions, type EngineFlags, wholeNumbers } from './options.ts';
+import { addEngineOptions, addStatsOption, type EngineFlags, wholeNumbers } from './options.ts';
 import { bytesText, durationText, rateText } from './quantities.ts';
 import { note, print, progressBar, type Terminal } from './terminal.ts';
 
@@ -16,19 +16,21 @@ interface Flags extends EngineFlags {
 }
 
 export const addLogprobs = (program: Command, terminal: Terminal): Command =>
-  addEngineOptions(
-    program
-      .command('logprobs')
-      .summary('write log-probabilities of a list of tokens')
-      .description(
-        'Computes log-softmax at positions of a token list and writes little-endian float32 [rows, vocabulary]. Row i predicts token i + 1.',
-      )
-      .argument(...modelArgument)
-      .requiredOption('--tokens <file>', 'JSON: an array of token ids, or an object with "tokens" and perhaps "rows"')
-      .option('--rows <list>', 'positions to write, as in 0,5,9 (default: those of the file, else all)', wholeNumbers)
-      .requiredOption('--out <file>', 'where the numbers go')
-      .option('--json', 'print what was written as JSON')
-      .action((model: string, flags: Flags) => logprobs(model, flags, terminal)),
+  addStatsOption(
+    addEngineOptions(
+      program
+        .command('logprobs')
+        .summary('write log-probabilities of a list of tokens')
+        .description(
+          'Computes log-softmax at positions of a token list and writes little-endian float32 [rows, vocabulary]. Row i predicts token i + 1.',
+        )
+        .argument(...modelArgument)
+        .requiredOption('--tokens <file>', 'JSON: an array of token ids, or an object with "tokens" and perhaps "rows"')
+        .option('--rows <list>', 'positions to write, as in 0,5,9 (default: those of the file, else all)', wholeNumbers)
+        .requiredOption('--out <file>', 'where the numbers go')
+        .option('--json', 'print what was written as JSON')
+        .action((model: string, flags: Flags) => logprobs(model, flags, terminal)),
+    ),
   );
 
 async function logprobs(name: string, flags: Flags, terminal: Terminal): Promise<void> {

@@ -10,6 +10,7 @@ import type { LibraryModel } from '../hub/library.ts';
 import { UsageError } from './failures.ts';
 import { type EngineFlags, engineOptions, streamingFolder } from './options.ts';
 import { bytesText } from './quantities.ts';
+import { streamReport } from './stream-report.ts';
 import { note, progressBar, type Terminal } from './terminal.ts';
 
 export const modelArgument = [
@@ -109,6 +110,7 @@ export async function openChatModel(name: string, flags: EngineFlags, terminal: 
   if (!sources) sayStreaming(model.engine.info, terminal);
   const held = opened.move();
   held.use(model); // closed before what it reads from
+  if (flags.stats) held.defer(() => sayStats(model.engine, terminal));
   return { ...model, [Symbol.asyncDispose]: () => held[Symbol.asyncDispose]() };
 }
 
@@ -132,7 +134,17 @@ export async function openTokenEngine(
     signal: terminal.signal,
   });
   sayStreaming(engine.info, terminal);
+  if (flags.stats) {
+    const close = engine[Symbol.asyncDispose].bind(engine);
+    Object.defineProperty(engine, Symbol.asyncDispose, { value: () => sayStats(engine, terminal).finally(close) });
+  }
   return engine;
+}
+
+/** Says what reading experts cost. */
+async function sayStats(engine: Engine, terminal: Terminal): Promise<void> {
+  const stats = await engine.stats().catch(() => null); // an engine that failed has said so
+  if (stats) note(terminal, streamReport(stats) ?? 'All experts are in memory: nothing was read for a token.');
 }
 
 /** Says, once, that not all of a model is in memory. */

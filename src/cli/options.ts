@@ -37,6 +37,7 @@ export interface EngineFlags {
   threads?: number;
   context?: number;
   memory?: number;
+  stats?: boolean;
 }
 
 /** Bytes with a unit: 20G, 512M, 1.5GiB; decimal units, or binary ones with an i. */
@@ -67,6 +68,10 @@ export const addEngineOptions = (command: Command): Command =>
       'memory to take at most, as in 20G; experts that have no room are read from disk (default: what is free)',
       byteAmount,
     );
+
+/** Of commands that open a model, use it and close it. */
+export const addStatsOption = (command: Command): Command =>
+  command.option('--stats', 'at the end, say what reading experts from disk cost');
 
 export const engineOptions = ({ backend, threads, context, memory }: EngineFlags): EngineOptions => ({
   ...(backend && { backend }),

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { UsageError } from './failures.ts';
 import { readTextFile } from './input.ts';
 import { modelArgument, openChatModel } from './model-argument.ts';
-import { addEngineOptions, type EngineFlags, positiveInteger } from './options.ts';
+import { addEngineOptions, addStatsOption, type EngineFlags, positiveInteger } from './options.ts';
 import { durationText, perSecond, rateText } from './quantities.ts';
 import { columns, print, progressBar, type Terminal } from './terminal.ts';
 
@@ -14,19 +14,21 @@ interface Flags extends EngineFlags {
 }
 
 export const addPerplexity = (program: Command, terminal: Terminal): Command =>
-  addEngineOptions(
-    program
-      .command('perplexity')
-      .summary('measure how well a model predicts a text')
-      .description(
-        'Scores every token of FILE once, in windows of --context tokens that move on by --stride, so that a token sees at least context − stride tokens before it.',
-      )
-      .argument(...modelArgument)
-      .argument('<file>', 'a text file (UTF-8)')
-      .option('--stride <tokens>', 'how far a window moves on (default: half of it)', positiveInteger)
-      .option('-n, --max-tokens <number>', 'score only so many tokens', positiveInteger)
-      .option('--json', 'print JSON')
-      .action((model: string, file: string, flags: Flags) => perplexity(model, file, flags, terminal)),
+  addStatsOption(
+    addEngineOptions(
+      program
+        .command('perplexity')
+        .summary('measure how well a model predicts a text')
+        .description(
+          'Scores every token of FILE once, in windows of --context tokens that move on by --stride, so that a token sees at least context − stride tokens before it.',
+        )
+        .argument(...modelArgument)
+        .argument('<file>', 'a text file (UTF-8)')
+        .option('--stride <tokens>', 'how far a window moves on (default: half of it)', positiveInteger)
+        .option('-n, --max-tokens <number>', 'score only so many tokens', positiveInteger)
+        .option('--json', 'print JSON')
+        .action((model: string, file: string, flags: Flags) => perplexity(model, file, flags, terminal)),
+    ),
   );
 
 /** Windows over `length` tokens: [from, to) is computed, and of these [scored, to) are scored. */

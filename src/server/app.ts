@@ -14,6 +14,7 @@ import { embeddings } from './embeddings.ts';
 import type { Endpoint } from './endpoint.ts';
 import { ApiError, asApiError, stopping } from './errors.ts';
 import { createExchange, type Exchange, type Observer, tokensOf } from './exchange.ts';
+import { expertStats } from './experts.ts';
 import { modelField } from './generation-fields.ts';
 import { createKeyCheck, type KeyEntry } from './keys.ts';
 import { countMessageTokens, messages } from './messages.ts';
@@ -76,6 +77,11 @@ const ROUTES: readonly PlainRoute[] = [
     path: '/v1/models/load',
     summary: 'Begins to load a model and answers at once.',
     schema: loadSchema,
+  },
+  {
+    method: 'get',
+    path: '/v1/experts',
+    summary: 'What reading experts from disk costs, for models larger than memory.',
   },
   { method: 'get', path: '/health', summary: 'Whether an engine answers: 200, or 503.' },
   { method: 'get', path: '/openapi.json', summary: 'This document.' },
@@ -197,6 +203,8 @@ export function createApp(options: AppOptions): Hono<Context> {
   });
 
   app.get('/v1/models/:id{.+}', async c => c.json(wireModel(await models.find(c.req.param('id')), created)));
+
+  app.get('/v1/experts', async c => c.json(await expertStats(models)));
 
   app.get('/health', async c => {
     const health = await healthOf(models, healthTimeoutMs);

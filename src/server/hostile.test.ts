@@ -484,7 +484,7 @@ describe('paths', () => {
     expect(((await unknown.json()) as WireError).error.message).toBe(
       'There is no POST /v1/images here. There are: POST /v1/chat/completions, POST /v1/completions, ' +
         'POST /v1/responses, POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/embeddings, POST /v1/routing, ' +
-        'POST /tokenize, POST /detokenize, GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /health, GET /openapi.json, GET /metrics.',
+        'POST /tokenize, POST /detokenize, GET /v1/models, POST /v1/models/load, GET /v1/models/:id, GET /v1/experts, GET /health, GET /openapi.json, GET /metrics.',
     );
     const wrong = await app.request('/v1/chat/completions');
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);

@@ -29,6 +29,12 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   const cacheBytes = gauge('maverick:kv_cache_bytes', 'Memory that keys and values take.');
   const passes = counter('maverick:engine_passes_total', 'Forward passes.');
   const decoded = counter('maverick:engine_decode_tokens_total', 'Tokens that the engine computed one by one.');
+  const expertsHeld = gauge('maverick:experts_held', 'Experts in memory, of a model larger than that.');
+  const expertWants = gauge('maverick:expert_queries', 'Experts that passes wanted, since the model was loaded.');
+  const expertHits = gauge('maverick:expert_hits', 'Of these, found in memory.');
+  const expertBytes = gauge('maverick:expert_read_bytes', 'Bytes of experts read from disk.');
+  const expertSeconds = gauge('maverick:expert_read_seconds', 'Time in which experts were being read.');
+  const expertStalls = gauge('maverick:expert_stall_seconds', 'Time in which computing waited for one to be read.');
   const promptTokens = counter('vllm:prompt_tokens_total', 'Tokens of prompts.');
   const generationTokens = counter('vllm:generation_tokens_total', 'Tokens of answers.');
   const cacheQueries = counter('vllm:prefix_cache_queries_total', 'Tokens of prompts looked for in the prefix cache.');
@@ -57,7 +63,8 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   });
 
   async function ask(): Promise<void> {
-    for (const measured of [running, waiting, cacheBytes, passes, decoded]) measured.reset();
+    const ofExperts = [expertsHeld, expertWants, expertHits, expertBytes, expertSeconds, expertStalls];
+    for (const measured of [running, waiting, cacheBytes, passes, decoded, ...ofExperts]) measured.reset();
     for (const { id, chat } of await models.list()) {
       const stats = await chat?.engine.stats().catch(() => null); // a dead engine is told by /health
       if (!stats) continue;
@@ -66,6 +73,10 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
       cacheBytes.set({ model_name: id }, stats.cacheBytes);
       passes.inc({ model_name: id }, stats.passes);
       decoded.inc({ model_name: id }, stats.decodeTokens);
+      if (!stats.experts) continue;
+      const { held, wanted, hits, bytesRead, busyMs, stalledMs } = stats.experts;
+      const values = [held, wanted, hits, bytesRead, busyMs / 1000, stalledMs / 1000];
+      for (const [i, measured] of ofExperts.entries()) measured.set({ model_name: id }, values[i]!);
     }
   }
 

@@ -177,6 +177,45 @@ export interface WireRouting {
   }[];
 }
 
+/** GET /v1/experts: of models whose experts are not all in memory; sums since each was loaded, shares null where there is nothing yet. */
+export interface WireExpertStats {
+  readonly object: 'list';
+  readonly data: readonly {
+    readonly object: 'experts';
+    readonly model: string;
+    /** All experts of all layers, those that memory has places for, and those there now. */
+    readonly experts: number;
+    readonly slots: number;
+    readonly held: number;
+    readonly held_bytes: number;
+    /** Experts that passes wanted, and those of them that were in memory since an earlier one. */
+    readonly wanted: number;
+    readonly hits: number;
+    readonly hit_rate: number | null;
+    readonly bytes_read: number;
+    readonly bytes_per_token: number | null;
+    /** Time in which anything was being read, and what the disk gave in it. */
+    readonly read_seconds: number;
+    readonly read_bytes_per_second: number | null;
+    /** Time in which nothing could be computed until something was read. */
+    readonly stalled_seconds: number;
+    /** Guesses at the next layer's experts, and those that were read on the strength of it. */
+    readonly guesses: number;
+    readonly guesses_right: number;
+    readonly foreseen: number;
+    readonly foreseen_right: number;
+    readonly failures: number;
+    readonly layers: readonly {
+      readonly layer: number;
+      readonly wanted: number;
+      readonly hits: number;
+      readonly hit_rate: number | null;
+      readonly bytes_read: number;
+      readonly stalled_seconds: number;
+    }[];
+  }[];
+}
+
 /** POST /v1/embeddings: `embedding` is numbers, or base64 of 32-bit floats. */
 export interface WireEmbeddings {
   readonly object: 'list';
