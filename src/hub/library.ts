@@ -1,9 +1,10 @@
-// The models on this machine: the GGUF files in the Hugging Face cache, with names people can type.
+// The models on this machine: GGUF files and folders of safetensors in the Hugging Face cache, with names people can type.
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { cachePaths } from './cache.ts';
 import { ggufFiles, quantizationOf } from './choose.ts';
 import { HubError } from './errors.ts';
+import { folderModel } from './folders.ts';
 import { namedModel, namedModels } from './models.ts';
 import { type HubReference, parseReference, repoFolder } from './reference.ts';
 import type { HubSettings } from './settings.ts';
@@ -13,10 +14,10 @@ export interface LibraryModel {
   readonly name: string;
   readonly repo: string;
   readonly commit: string;
-  /** Path in the repository (of the first part). */
+  /** Path in the repository (of the first part); of a folder of safetensors `config.json`. */
   readonly file: string;
   readonly quantization: string | null;
-  /** Path on this machine (of the first part). */
+  /** Path on this machine (of the first part, or of the folder). */
   readonly path: string;
   /** Of all parts. */
   readonly bytes: number;
@@ -71,6 +72,17 @@ async function modelsOfCommit(repo: string, commit: string, folder: string): Pro
       modified: stats[0].mtimeMs,
     });
   }
+  const weights = await folderModel(folder);
+  if (weights)
+    models.push({
+      name: `hf:${repo}`,
+      repo,
+      commit,
+      file: 'config.json',
+      quantization: null,
+      path: folder,
+      ...weights,
+    });
   return models;
 }
 
@@ -96,7 +108,9 @@ export async function findModel(name: string, settings: HubSettings): Promise<Li
   if (found)
     throw new HubError(
       'missing',
-      `${found.name} is not whole yet: parts of ${found.file} are missing. Go on with: maverick pull ${found.name}`,
+      found.file === 'config.json'
+        ? `${found.name} is not whole yet: shards are missing in ${found.path}. Fetch them as you fetched the others.`
+        : `${found.name} is not whole yet: parts of ${found.file} are missing. Go on with: maverick pull ${found.name}`,
     );
   throw new HubError('missing', unknownName(name, models));
 }
