@@ -163,7 +163,7 @@ describe('a calibration that is broken off', () => {
   }, async () => {
     const program = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
     const text = at('text.txt');
-    await writeFile(text, 'hello all, hell has bells and shells. '.repeat(40));
+    await writeFile(text, 'hello all, hell has bells and shells. '.repeat(16));
     const run = (out: string, killMs: number | null): Promise<boolean> =>
       new Promise((resolve, reject) => {
         const code = `const { main } = await import(${JSON.stringify(program)}); await main(['', '', 'calibrate', ...process.argv.slice(1)])`;

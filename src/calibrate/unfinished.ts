@@ -35,7 +35,6 @@ export async function saveUnfinished(out: string, { purpose, done, sums }: Unfin
   const temporary = `${path}.writing`;
   await using file = await open(temporary, 'w');
   for (const part of [head, body, digest]) await file.writeFile(part);
-  await file.sync();
   await file.close();
   await rename(temporary, path);
 }
