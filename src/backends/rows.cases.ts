@@ -340,6 +340,53 @@ const elementCases: readonly BackendCase[] = [
     },
   },
   {
+    name: 'reserve: an upload that is written part by part, in any order; settle runs what wants the old bytes',
+    run: async k => {
+      const before = k.memoryBytes;
+      const input = k.reserve('F32', [3, 2, 4]);
+      if (k.largestWeight < 96) throw new Error(`largestWeight is ${k.largestWeight}.`);
+      const x = Float32Array.from({ length: 24 }, (_, i) => i - 7);
+      const part = (index: number): Uint8Array => new Uint8Array(x.buffer, 32 * index, 32);
+      for (const index of [2, 0, 1])
+        await k.write(input, index, async (into, offset) =>
+          into.set(part(index).subarray(offset, offset + into.length)),
+        );
+      expectSame(await k.read(input), x, 'the parts written');
+      const [old, now] = await k.step(async () => {
+        const twice = k.add(input, input);
+        k.settle();
+        await k.write(input, 1, async into => void into.fill(0));
+        return [await k.read(twice), await k.read(k.add(input, input))] as const;
+      });
+      expectSame(
+        old,
+        x.map(value => 2 * value),
+        'what was enqueued before',
+      );
+      x.fill(0, 8, 16);
+      expectSame(
+        now,
+        x.map(value => 2 * value),
+        'what was enqueued after',
+      );
+      k.release(input);
+      if (k.memoryBytes !== before) throw new Error(`${k.memoryBytes - before} bytes are still held.`);
+    },
+  },
+  {
+    name: 'integers: numbers of the host, as they were at the call',
+    run: async k => {
+      const values = Int32Array.of(-1, 0, 7, 2 ** 31 - 1, -(2 ** 24));
+      const got = await k.step(async () => {
+        const made = k.integers(values, [5, 1]);
+        if (made.dtype !== 'I32' || `${made.shape}` !== '5,1') throw new Error(`It is ${made.dtype} [${made.shape}].`);
+        values.fill(0);
+        return k.read(made);
+      });
+      expectSame(got, Float32Array.of(-1, 0, 7, 2 ** 31, -(2 ** 24)), 'the numbers');
+    },
+  },
+  {
     name: 'topK: largest first, the first index on ties, negative numbers too',
     run: async k => {
       const rows: readonly (readonly number[])[] = [
