@@ -22,7 +22,10 @@ type Pass = { readonly rows: number; readonly wants: readonly Map<number, number
 function sampler(weights: readonly number[]): () => number {
   const sums: number[] = [];
   let total = 0;
-  for (const weight of weights) sums.push((total += weight));
+  for (const weight of weights) {
+    total += weight;
+    sums.push(total);
+  }
   return () => {
     const at = random() * total;
     let [low, high] = [0, sums.length - 1];

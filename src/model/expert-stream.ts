@@ -1,6 +1,6 @@
 // Experts on disk: a fixed number of them is in memory, the others are read when the router asks for them, and take the places of
 // those that will be wanted last. Which are in memory changes how long a pass takes, never what it computes.
-import type { Backend, FileReading, Tensor } from '../backends/backend.ts';
+import { type Backend, FileReadError, type FileReading, type Tensor } from '../backends/backend.ts';
 import { CheckpointError, type TensorInfo } from '../checkpoint/checkpoint.ts';
 import { GuessTrust } from './expert-guess.ts';
 import { ExpertUse } from './expert-policy.ts';
@@ -386,11 +386,16 @@ export class ExpertStream {
         this.where.delete(key);
         this.tableOf[layer]!.clear(slot);
         const { visit } = this;
-        const waited = visit?.held.delete(slot);
-        if (!urgent && !waited) return; // a guess that was given up, or that nobody wants: it is tried again when somebody does
-        this.times.sums.failures++;
         slot.pinned = false;
-        if (visit) visit.failure ??= error;
+        const cancelled = error instanceof FileReadError && error.reason === 'cancelled';
+        if (!cancelled) this.times.sums.failures++;
+        if (!visit?.held.delete(slot)) return; // nobody waits: it is tried again when somebody does
+        if (!cancelled) {
+          visit.failure ??= error;
+          return;
+        }
+        visit.missing.push(key); // wanted after all, and a moment too late
+        this.readMissing(visit);
       });
     const done = reading.then(() => {
       this.underWay.delete(done);
