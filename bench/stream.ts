@@ -2,7 +2,7 @@
 //   node bench/stream.ts FILE.gguf [--memory 22G] [--decode 500] [--prefill 512] [--long 0] [--context 4096] [--remove] [--json]
 // FILE is made where there is none, and needs 50 GB of disk; --remove deletes it at the end. The disk is measured in the same run on the
 // same file: direct reads, eight of 2 MiB at once. It takes minutes.
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createNativeBackend } from '../src/backends/native/native.ts';
 import { byteAmount } from '../src/cli/options.ts';
@@ -73,6 +73,12 @@ const status = (field: string): number =>
 const available = (): number =>
   Number(/^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))![1]) * 1024;
 
+// Cold, and with memory that is free and not the system's files': as root; others drop them by hand.
+try {
+  writeFileSync('/proc/sys/vm/drop_caches', '1');
+} catch {
+  console.log('Files stay in memory: opening waits until the system gives them up (as root they are dropped first).');
+}
 const size = statSync(path).size;
 const before = await diskBandwidth(size, 4);
 console.log(`disk: ${GB(before)}/s direct, 8 × 2 MiB; memory available: ${GB(available())}`);
