@@ -51,6 +51,7 @@ export class EngineLoop {
     reusedTokens: 0,
     reusedPrompts: 0,
   };
+  readonly cacheBytes: number;
   readonly #path: string;
   readonly #backend: Backend;
   readonly #model: Llama4;
@@ -75,6 +76,7 @@ export class EngineLoop {
   #broken: Error | null = null;
 
   constructor(backend: Backend, model: Llama4, cache: KVCache, options: LoopOptions) {
+    this.cacheBytes = options.cacheBytes;
     this.#path = options.path;
     this.#backend = backend;
     const noted = notedRouting(backend, model);

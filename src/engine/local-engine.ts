@@ -331,6 +331,7 @@ class LocalEngine implements Engine {
       multiplyAdds: this.#backend.counters.multiplyAdds,
       memoryBytes: this.#backend.memoryBytes,
       cacheBytes: this.#cache.bytes,
+      cacheLimitBytes: this.#loop.cacheBytes,
       keptSequences: this.#loop.keptSequences,
       running: this.#loop.running,
       waiting: this.#loop.waiting,

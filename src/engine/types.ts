@@ -206,6 +206,8 @@ export interface EngineStats {
   readonly multiplyAdds: number;
   readonly memoryBytes: number;
   readonly cacheBytes: number;
+  /** Above which finished requests are forgotten. */
+  readonly cacheLimitBytes: number;
   /** Forward passes. */
   readonly passes: number;
   /** Prompt tokens of requests that got a place, those of them found in the cache, and the requests that found some. */

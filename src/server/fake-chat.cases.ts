@@ -210,7 +210,8 @@ export function createFakeChat(path: string, fake: FakeOptions = {}): FakeChat {
     async stats() {
       if (dead) throw dead;
       const figures: Partial<EngineStats> = {
-        cacheBytes: 0,
+        cacheBytes: 300,
+        cacheLimitBytes: 1200,
         memoryBytes: 0,
         running: counts.running,
         waiting: 0,

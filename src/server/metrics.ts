@@ -27,6 +27,10 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   const running = gauge('vllm:num_requests_running', 'Requests that the engine computes.');
   const waiting = gauge('vllm:num_requests_waiting', 'Requests that wait for a place in the engine.');
   const cacheBytes = gauge('maverick:kv_cache_bytes', 'Memory that keys and values take.');
+  const cacheShare = gauge(
+    'vllm:kv_cache_usage_perc',
+    'Of what keys and values may take, the share that they do: 1 is all.',
+  );
   const passes = counter('maverick:engine_passes_total', 'Forward passes.');
   const decoded = counter('maverick:engine_decode_tokens_total', 'Tokens that the engine computed one by one.');
   const expertsHeld = gauge('maverick:experts_held', 'Experts in memory, of a model larger than that.');
@@ -64,13 +68,14 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
 
   async function ask(): Promise<void> {
     const ofExperts = [expertsHeld, expertWants, expertHits, expertBytes, expertSeconds, expertStalls];
-    for (const measured of [running, waiting, cacheBytes, passes, decoded, ...ofExperts]) measured.reset();
+    for (const measured of [running, waiting, cacheBytes, cacheShare, passes, decoded, ...ofExperts]) measured.reset();
     for (const { id, chat } of await models.list()) {
       const stats = await chat?.engine.stats().catch(() => null); // a dead engine is told by /health
       if (!stats) continue;
       running.set({ model_name: id }, stats.running);
       waiting.set({ model_name: id }, stats.waiting);
       cacheBytes.set({ model_name: id }, stats.cacheBytes);
+      cacheShare.set({ model_name: id }, stats.cacheLimitBytes > 0 ? stats.cacheBytes / stats.cacheLimitBytes : 0);
       passes.inc({ model_name: id }, stats.passes);
       decoded.inc({ model_name: id }, stats.decodeTokens);
       if (!stats.experts) continue;

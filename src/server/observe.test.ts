@@ -163,6 +163,7 @@ describe('metrics', () => {
     expect(of('inter_token_latency_seconds_count')).toBe(14 + 14 + 2);
     expect(of('request_prompt_tokens_sum')).toBe(3 * usage.prompt_tokens);
     expect(of('num_requests_running')).toBe(0);
+    expect(of('kv_cache_usage_perc')).toBe(0.25);
     expect(of('num_requests_waiting')).toBe(0);
     expect(of('prefix_cache_queries_total')).toBe(3 * usage.prompt_tokens);
     expect(of('prefix_cache_hits_total')).toBe(0);

@@ -112,6 +112,19 @@ describe('slow and rude', () => {
     expect(found).toEqual(['first', 'second', '400', 'third']);
   });
 
+  test('one too many is told so before the body is read', async () => {
+    const { server, chat } = await serveFake({ reply: () => 'x'.repeat(3000), delayMs: 2 }, { maxRequests: 1 });
+    const controller = new AbortController();
+    const first = post(server, { max_tokens: 3000 }, controller.signal).catch(() => {});
+    await expect.poll(() => chat.counts.running).toBe(1);
+    const client = open(server);
+    client.socket.write(request({}).replace(/content-length: \d+/, 'content-length: 1000000')); // and nothing more
+    await expect.poll(client.received, { timeout: 1000 }).toMatch(/^HTTP\/1\.1 429 (?:.|\s)*retry-after: 1\r\n/i);
+    controller.abort();
+    await first;
+    await expect.poll(async () => (await post(server, { max_tokens: 1 })).status).toBe(200);
+  });
+
   test('one who does not read is not read ahead for, and blocks nobody', async () => {
     const total = 150_000;
     const { server, chat } = await serveFake({ reply: () => 'x'.repeat(total), contextTokens: 2 * total });
