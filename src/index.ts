@@ -4,6 +4,8 @@ export type { Backend } from './backends/backend.ts';
 export { createNativeBackend } from './backends/native/native.ts';
 export { createReferenceBackend } from './backends/reference/reference.ts';
 export { createWasmBackend } from './backends/wasm/wasm.ts';
+export { type CalibrateOptions, type Calibration, calibrate } from './calibrate/calibrate.ts';
+export { type Imatrix, type ImatrixEntry, type Importance, importanceOf, readImatrix } from './calibrate/imatrix.ts';
 export { type Checkpoint, CheckpointError, type MetadataValue, type TensorInfo } from './checkpoint/checkpoint.ts';
 export type { DType } from './checkpoint/dtype.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
@@ -50,6 +52,9 @@ export type {
   StateListener,
   TokenEvent,
 } from './engine/types.ts';
+export { type CompareOptions, type Comparison, compareModels } from './eval/compare.ts';
+export { comparisonMarkdown } from './eval/report.ts';
+export { type DerivedTerms, derivedTerms, licenceOf } from './licence/derived.ts';
 export { planModel } from './model/config.ts';
 export type { Llama4Config } from './model/llama4.ts';
 export { bindWeights } from './model/weights.ts';
