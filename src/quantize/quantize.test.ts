@@ -140,8 +140,8 @@ describe('what comes out', () => {
 });
 
 describe('a run that was ended', () => {
-  /** The command in a process of its own, which is killed after so long; whether it was done before. */
-  async function killed(out: string, afterMs: number): Promise<boolean> {
+  /** The command in a process of its own, which is killed after so long: 'done' or 'refused' where it ended before. */
+  async function killed(out: string, afterMs: number): Promise<'done' | 'refused' | 'killed'> {
     const main = fileURLToPath(new URL('../../bin/maverick.mjs', import.meta.url));
     const child = spawn(process.execPath, [main, 'quantize', model, out, '--type', 'Q5_K_M', '--threads', '2'], {
       stdio: 'ignore',
@@ -150,7 +150,7 @@ describe('a run that was ended', () => {
     const timer = setTimeout(() => child.kill('SIGKILL'), afterMs);
     const [code] = await ended;
     clearTimeout(timer);
-    return code === 0;
+    return code === null ? 'killed' : code === 0 ? 'done' : 'refused';
   }
 
   test(`killed at ${kills} random moments, it goes on and ends with the same bytes${long ? '' : ' (200 with LONG=1)'}`, {
@@ -158,31 +158,35 @@ describe('a run that was ended', () => {
   }, async () => {
     const want = join(folder, 'want.gguf');
     const start = performance.now();
-    expect(await killed(want, 60_000)).toBe(true);
+    expect(await killed(want, 60_000)).toBe('done');
     const whole = performance.now() - start;
     const bytes = await readFile(want);
     const random = seededRandom(17);
     const out = join(folder, 'killed.gguf');
-    let ended = 0;
-    for (let tries = 0; ended < kills; tries++) {
-      expect(tries).toBeLessThan(20 * kills);
-      if (await killed(out, random() * whole)) {
+    let resumed = 0;
+    for (let ended = 0; ended < kills; ) {
+      const going = existsSync(journalPath(out));
+      const end = await killed(out, random() * whole);
+      expect(end).not.toBe('refused');
+      if (end === 'killed') ended++;
+      else if (going) resumed++;
+      // Whatever has the final name is whole.
+      if (existsSync(out)) {
         expect(Buffer.compare(await readFile(out), bytes)).toBe(0);
-        expect(leftOver(out)).toEqual([]);
-        await rm(out);
-      } else {
-        ended++;
-        if (existsSync(out)) expect(Buffer.compare(await readFile(out), bytes)).toBe(0); // named, and so whole
+        if (!existsSync(journalPath(out))) await rm(out);
       }
     }
-    expect(await killed(out, 60_000)).toBe(true);
+    if (existsSync(out) && !existsSync(journalPath(out))) await rm(out);
+    expect(await killed(out, 60_000)).toBe('done');
     expect(Buffer.compare(await readFile(out), bytes)).toBe(0);
+    expect(leftOver(out)).toEqual([]);
+    if (long) expect(resumed).toBeGreaterThan(5);
   });
 
   test('two at once make one file after the other', async () => {
     const out = join(folder, 'twice.gguf');
     const ends = await Promise.all([killed(out, 60_000), killed(out, 60_000)]);
-    expect(ends.sort()).toEqual([false, true]); // the second finds it there
+    expect(ends.sort()).toEqual(['done', 'refused']); // the second finds it there
     expect(globSync(join(folder, 'twice*'))).toEqual([out]);
     expect((await tensorOf(out, 'blk.0.attn_q.weight')).dtype).toBe('Q5_K');
   });

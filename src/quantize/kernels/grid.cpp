@@ -31,24 +31,11 @@ INLINE int code_of(const uint8_t* levels) {
   return code & ((1 << size * bits) - 1);
 }
 
-template <int size>
+template <int size, int bits>
 INLINE void best_neighbour(const Grid& grid, int place, const float* x, const float* roots, float scale, uint8_t* levels) {
-  const uint16_t* const near = grid.neighbours(place);
-  int best = near[1];
-  float least = __builtin_inff();
-  for (int j = 1; j <= near[0]; j++) {
-    const uint8_t* const point = grid.levels_of(near[j]);
-    float error = 0;
-    for (int i = 0; i < size; i++) {
-      const float difference = scale * (float)(2 * point[i] + 1) - x[i];
-      error += roots[i] * difference * difference;
-    }
-    if (error < least) {
-      least = error;
-      best = near[j];
-    }
-  }
-  for (int i = 0; i < size; i++) levels[i] = grid.levels_of(best)[i];
+  const auto value_of = [&](i32v level) __attribute__((always_inline)) { return scale * to_float(2 * level + 1); };
+  const int best = nearest_neighbour<size, bits>(grid.neighbours(place), x, roots, value_of);
+  for (int i = 0; i < size; i++) levels[i] = (uint8_t)(best >> bits * i & ((1 << bits) - 1));
 }
 
 /** Sizes and signs; where only even numbers of minuses can be stored the least important value turns. */
@@ -96,7 +83,7 @@ INLINE Found round_to_grid(const float* x, const float* weights, const Rules& ru
     uint8_t* const level = into + group * size;
     for (int i = 0; i < size; i++) level[i] = (uint8_t)clamped(nearest_whole(0.5f * (inverse * at[i] - 1)), 0, most - 1);
     const int place = map[code_of<size, bits>(level)];
-    if (place < 0) best_neighbour<size>(grid, place, at, roots + group * size, with_scale, level);
+    if (place < 0) best_neighbour<size, bits>(grid, place, at, roots + group * size, with_scale, level);
     return place >= 0;
   };
   const auto sum = [&](const uint8_t* of, float* qx, float* q2) __attribute__((always_inline)) {
@@ -135,7 +122,7 @@ INLINE Found round_to_grid(const float* x, const float* weights, const Rules& ru
   }
   for (int group = 0; group < groups; group++) {
     const int place = map[code_of<size, bits>(levels + group * size)];
-    found.points[group] = (uint16_t)(place >= 0 ? place : grid.neighbours(place)[1]);
+    found.points[group] = (uint16_t)(place >= 0 ? place : map[grid.neighbours(place)[1]]);
   }
   found.scale = scale;
   return found;

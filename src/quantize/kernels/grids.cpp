@@ -37,19 +37,17 @@ int64_t build(const Table& table, Grid* at, uint16_t* neighbours) {
     for (int k = 0; k < table.size; k++)
       for (int level = 0; level < table.levels; level++)
         if (table.values[table.size * i + k] == table.order[level]) levels[k][i] = (uint8_t)level;
-  if (at) {
-    *at = {table.size, table.bits, points, codes};
-    for (int i = 0; i < points; i++)
-      for (int k = 0; k < table.size; k++) ((uint8_t*)(at + 1))[table.size * i + k] = levels[k][i];
-  }
   uint8_t inside[1 << 13] = {};  // a bit a code
+  uint16_t code_of[2048];
   int32_t* const map = at ? (int32_t*)at->map() : nullptr;
   for (int i = 0; i < points; i++) {
     int code = 0;
     for (int k = 0; k < table.size; k++) code |= levels[k][i] << table.bits * k;
     inside[code >> 3] |= (uint8_t)(1 << (code & 7));
+    code_of[i] = (uint16_t)code;
     if (map) map[code] = i;
   }
+  if (at) __builtin_memcpy((uint16_t*)at->code_of_points(), code_of, sizeof(uint16_t) * (size_t)points);
   int64_t total = 0;
   alignas(64) uint8_t distances[2048];
   for (int code = 0; code < codes; code++) {
@@ -78,7 +76,7 @@ int64_t build(const Table& table, Grid* at, uint16_t* neighbours) {
       for (int i = 0; i < points; i++) equal += distances[i] == beyond;
       for (int i = 0, left = neighbours ? equal : 0; left > 0; i++)
         if (distances[i] == beyond) {
-          neighbours[total + count + equal - left] = (uint16_t)i;
+          neighbours[total + count + equal - left] = code_of[i];
           left--;
         }
       count += equal;
@@ -95,7 +93,9 @@ int64_t build(const Table& table, Grid* at, uint16_t* neighbours) {
 int64_t grid_bytes(int format) {
   Table table;
   if (!table_of(format, &table)) return 0;
-  return (int64_t)sizeof(Grid) + table.count + 4 * ((int64_t)1 << table.size * table.bits) + 2 * build(table, nullptr, nullptr);
+  const int64_t codes = (int64_t)1 << table.size * table.bits, points = table.count / table.size;
+  // Neighbours are read a vector at a time: the last list may be overrun.
+  return (int64_t)sizeof(Grid) + 4 * codes + 2 * points + 2 * build(table, nullptr, nullptr) + 2 * LANES;
 }
 
 void make_grid(int format, void* grid) {

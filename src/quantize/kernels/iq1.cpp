@@ -90,23 +90,12 @@ bool part_halves(const float* x, const float* weights, const int* order, Parting
 }
 
 INLINE int best_neighbour(const Grid& grid, int place, const float* x, const float* weights, float scale, const float* v) {
-  const uint16_t* const near = grid.neighbours(place);
-  int best = near[1];
-  float least = __builtin_inff();
-  for (int j = 1; j <= near[0]; j++) {
-    const uint8_t* const point = grid.levels_of(near[j]);
-    float error = 0;
-    for (int i = 0; i < 8; i++) {
-      const float difference = scale * v[point[i]] - x[i];
-      error += weights[i] * difference * difference;
-    }
-    if (error < least) {
-      least = error;
-      best = near[j];
-    }
-  }
-  return best;
+  // The three values are one apart, exactly.
+  const auto value_of = [&](i32v level) __attribute__((always_inline)) { return scale * (to_float(level) + v[0]); };
+  return grid.map()[nearest_neighbour<8, 2>(grid.neighbours(place), x, weights, value_of)];
 }
+/** A point's level of value j. */
+INLINE int level_at(const Grid& grid, int point, int j) { return grid.code_of_points()[point] >> 2 * j & 3; }
 
 template <int count>
 Found round_to_grid(const float* x, const float* weights, float least, const Grid& grid) {
@@ -136,7 +125,7 @@ Found round_to_grid(const float* x, const float* weights, float least, const Gri
   if (!on_grid) {
     float qx = 0, q2 = 0;
     for (int i = 0; i < count; i++) {
-      const float q = values[found.down[i / 8]][grid.levels_of(found.points[i / 8])[i % 8]];
+      const float q = values[found.down[i / 8]][level_at(grid, found.points[i / 8], i % 8)];
       qx += weights[i] * q * x[i];
       q2 += weights[i] * q * q;
     }
@@ -210,7 +199,7 @@ void encode_iq1_m(const Row& row) {
         out[32 + sub] |= (uint8_t)(found[sub].down[k] << (3 + 4 * k));
         for (int j = 0; j < 8; j++) {
           const int i = 16 * sub + 8 * k + j;
-          const float q = values[found[sub].down[k]][grid.levels_of(found[sub].points[k])[j]] * (float)(2 * level + 1);
+          const float q = values[found[sub].down[k]][level_at(grid, found[sub].points[k], j)] * (float)(2 * level + 1);
           qx += weights[i] * q * x[i];
           q2 += weights[i] * q * q;
         }
