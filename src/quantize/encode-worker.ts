@@ -1,6 +1,6 @@
 // A thread that encodes and hashes ranges. It owns the memory; whoever asks reads files into it and writes files from it.
-import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
 import { dequantize } from '../backends/reference/dequantize.ts';
 import { type DType, formats } from '../checkpoint/dtype.ts';
 import { openKernels, type Refusal } from './kernels.ts';
@@ -41,6 +41,7 @@ export interface EncodeRequest {
 
 export interface EncodeAnswer {
   readonly place: number;
+  /** CRC-32 of the bytes made: it tells damage, and takes a third of what SHA-256 takes. */
   readonly hash: string;
   readonly refused: { readonly row: number; readonly why: Refusal } | null;
 }
@@ -58,7 +59,7 @@ function answer({ place, from, to, rows, columns, weighted, bytes }: EncodeReque
   const { input, output, importance } = places[place]!;
   const refused = to ? encode(from, to) : null;
   const made = output.subarray(0, bytes);
-  return { place, refused, hash: refused ? '' : createHash('sha256').update(made).digest('hex') };
+  return { place, refused, hash: refused ? '' : crc32(made).toString(16).padStart(8, '0') };
 
   function encode(source: DType, target: DType): EncodeAnswer['refused'] {
     const common = { to: target, rows, columns, output, importance: weighted ? importance : null };

@@ -32,7 +32,7 @@ export class Journal implements AsyncDisposable {
         `${path} is of another run, from another source or with other options. Repeat that run, or give --restart to begin anew.`,
       );
     let end = begun ? head.length : 0;
-    for (const match of text.matchAll(/(\d+) ([0-9a-f]{64})\n/g))
+    for (const match of text.matchAll(/(\d+) ([0-9a-f]{8})\n/g))
       if (match.index === end) {
         done.set(Number(match[1]), match[2]!);
         end += match[0].length;
