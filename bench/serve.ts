@@ -1,5 +1,5 @@
 // The server under load, each bar by itself; prints figures.
-//   node bench/serve.ts streams|throughput|overload|gone|turns [--model FILE.gguf] [--backend native|wasm] [--rounds 3]
+//   node bench/serve.ts streams|throughput|overload|gone|turns [--model FILE.gguf] [--backend native|wasm] [--rounds 3] [--tokens 64]
 // The model is SmolLM2 where test/large/models has it. The server is a process of its own; it shares the machine with the clients.
 import { parseArgs } from 'node:util';
 import { type Answer, ask, percentile, serve, textOf } from './serve/served.ts';
@@ -10,9 +10,11 @@ const { values, positionals } = parseArgs({
     model: { type: 'string', default: 'test/large/models/SmolLM2-135M-Instruct.Q4_1.gguf' },
     backend: { type: 'string', default: 'native' },
     rounds: { type: 'string', default: '3' },
+    tokens: { type: 'string', default: '64' },
   },
 });
 const rounds = Number(values.rounds);
+const tokens = Number(values.tokens);
 const backend = ['--backend', values.backend];
 const openings = ['The capital of France', 'Once upon a time', 'A recipe for bread', 'In the year 2050', 'The sea is'];
 const promptOf = (i: number): string => `${openings[i % openings.length]} (${i}):`;
@@ -44,11 +46,11 @@ async function throughput(): Promise<void> {
     const start = performance.now();
     await Promise.all(
       Array.from({ length: count }, (_, i) => {
-        const body = { model: server.model, prompt: promptOf(i), max_tokens: 128, temperature: 0, stream: true };
+        const body = { model: server.model, prompt: promptOf(i), max_tokens: 2 * tokens, temperature: 0, stream: true };
         return ask(server.port, { ...body, logit_bias: { 0: -100, 2: -100 } }).whole;
       }),
     );
-    return (count * 128_000) / (performance.now() - start);
+    return (count * 2000 * tokens) / (performance.now() - start);
   };
   for (const count of [1, 16]) await rate(count);
   const one: number[] = [];
