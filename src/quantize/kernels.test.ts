@@ -5,9 +5,9 @@ import { loadAddon, variants } from '../backends/native/load.ts';
 import { gaussian, seededRandom } from '../backends/reference/random.ts';
 import { byteLengthOf } from '../checkpoint/dtype.ts';
 import { type Kernels, openKernels } from './kernels.ts';
-import { encodableDTypes, encodeRows, needsImportance } from './reference/encode.ts';
+import { type EncodableDType, encodableDTypes, encodeRows, needsImportance } from './reference/encode.ts';
 
-const columns = 768;
+const columns = 512;
 const random = seededRandom(21);
 /** Rows that differ in kind: size, sign, outliers, steps, subnormal numbers, constants, zeros. */
 const kinds: ((i: number) => number)[] = [
@@ -23,6 +23,20 @@ const kinds: ((i: number) => number)[] = [
   i => 1.9999998 * 2 ** ((i >> 5) - 9),
   i => (i % 37 === 5 ? -0.7 : 0),
 ];
+
+const values = Float32Array.from({ length: kinds.length * columns }, (_, i) =>
+  kinds[Math.floor(i / columns)]!(i % columns),
+);
+const weights = Float32Array.from({ length: columns }, (_, i) => (i % 11 === 3 ? 0 : gaussian(random) ** 2));
+
+/** The twin's bytes, made once for all variants. */
+const twins = new Map<string, Uint8Array>();
+function twinOf(dtype: EncodableDType, weighted: boolean): Uint8Array {
+  const key = `${dtype} ${weighted}`;
+  const made = twins.get(key) ?? encodeRows(dtype, values, columns, weighted ? weights : undefined);
+  twins.set(key, made);
+  return made;
+}
 
 interface Variant {
   readonly name: string;
@@ -54,23 +68,17 @@ describe.each(found)('kernels, MAVERICK_NATIVE=$name', ({ name, missing }) => {
   test.skipIf(missing)('is what was asked for', () => expect(kernels.variant).toBe(name === 'off' ? 'wasm' : name));
 
   test.skipIf(missing).each(encodableDTypes)('%s: the bytes of the twin', dtype => {
-    const input = kernels.allocate(4 * kinds.length * columns);
+    const input = kernels.allocate(4 * values.length);
+    floats(input).set(values);
     const importance = kernels.allocate(4 * columns);
-    for (const [row, kind] of kinds.entries())
-      for (let i = 0; i < columns; i++) floats(input)[row * columns + i] = kind(i);
-    for (let i = 0; i < columns; i++) floats(importance)[i] = i % 11 === 3 ? 0 : gaussian(random) ** 2;
+    floats(importance).set(weights);
     const rowBytes = byteLengthOf(dtype, columns);
     for (const weighted of [false, true]) {
       if (!weighted && needsImportance.has(dtype)) continue;
       const output = kernels.allocate(kinds.length * rowBytes);
       const common = { from: 'F32', to: dtype, rows: kinds.length, columns, input, output } as const;
       expect(kernels.encode({ ...common, importance: weighted ? importance : null })).toBeNull();
-      const want = encodeRows(
-        dtype,
-        Float32Array.from(floats(input)),
-        columns,
-        weighted ? Float32Array.from(floats(importance)) : undefined,
-      );
+      const want = twinOf(dtype, weighted);
       for (let row = 0; row < kinds.length; row++)
         expect(Uint8Array.from(output.subarray(row * rowBytes, (row + 1) * rowBytes)), `row ${row}`).toEqual(
           want.subarray(row * rowBytes, (row + 1) * rowBytes),
