@@ -111,13 +111,18 @@ INLINE void unroll(Body&& body) {
 }
 
 constexpr int vectors_of_tile = tile_rows / lanes;
+/** Bytes ahead of which weights are asked for. Nearer, memory's delay shows; farther, they are gone from the first-level cache again. */
+constexpr int ahead_of_one_row = 12288, ahead_of_many_rows = 8192;
+
 /**
- * Reads each cache line of a packed block, in order. Fields are read in another order than they lie, which processors do not foresee:
- * Q6_K came from memory at a third of its speed, with any distance of prefetch instructions.
+ * Asks for what lies `ahead` bytes after a packed block. Fields are read in another order than they lie, and across cache lines, which
+ * processors do not foresee. Where nothing can be asked for, each line of a long block is read first, in order.
  */
-template <class F>
-INLINE void touch_block(const uint8_t* block) {
-  if constexpr (F::parts > 1)
+template <class F, int ahead>
+INLINE void foresee_block(const uint8_t* block) {
+  if constexpr (can_prefetch)
+    for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch_once(block + ahead + at);
+  else if constexpr (F::parts > 1)
     for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
 }
 
@@ -126,7 +131,7 @@ template <class F, int digits, Dot form>
 void one_row(const uint8_t* tile, int blocks, const uint8_t* x, size_t stride, float* results) {
   f32v sums[vectors_of_tile] = {};
   for (int b = 0; b < blocks; b++, tile += tile_rows * F::bytes) {
-    touch_block<F>(tile);
+    foresee_block<F, ahead_of_one_row>(tile);
     for (int v = 0; v < vectors_of_tile; v++) {
       const Rows rows = {tile, v * lanes};
       const typename F::Head head = F::head(rows);
@@ -160,7 +165,7 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
     typename F::Head head[N];
     for (int n = 0; n < N; n++) {
       rows[n] = {column[n].block + (size_t)b * tile_rows * F::bytes, column[n].first};
-      if (rows[n].first == 0) touch_block<F>(rows[n].block);
+      if (rows[n].first == 0) foresee_block<F, ahead_of_many_rows>(rows[n].block);
       head[n] = F::head(rows[n]);
     }
     for (int turn = 0; turn < F::parts / F::distinct; turn++)

@@ -25,9 +25,12 @@ constexpr int most_rows = 64;
 /** Tiles that a kernel is given together. */
 constexpr int tiles_at_once = 2;
 
-/** Tiles of weights in one piece of work: a long stretch, since memory is foreseen only after a start, but a quarter of a share. */
-int tiles_in_piece(size_t tile_bytes, int tiles, int threads) {
-  const int by_size = (int)((1 << 20) / (tile_bytes + 1)), evenly = tiles / (4 * threads);
+/**
+ * Tiles of weights in one piece of work. With few rows a long stretch, since memory is foreseen only after a start, but a quarter of a
+ * share. With many, where a piece takes long, a sixteenth: the last one is waited for.
+ */
+int tiles_in_piece(size_t tile_bytes, int tiles, int rows, int threads) {
+  const int by_size = (int)((1 << 20) / (tile_bytes + 1)), evenly = tiles / ((rows < most_rows ? 4 : 16) * threads);
   const int most = by_size < evenly ? by_size : evenly;
   return most < 2 ? 1 : most > 64 ? 64 : most & ~1;
 }
@@ -135,7 +138,7 @@ void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Tea
 void matmul(int format, const void* w, int out, int in, const void* x, int bits, int rows, float* y, Team team) {
   const Product product = {format, out, in, (const uint8_t*)w, x, bits, rows, nullptr, rows, y};
   const int tiles = (out + tile_rows - 1) / tile_rows;
-  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, team.threads);
+  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, rows, team.threads);
   for (int from; (from = claim(team, at_once)) < tiles;)
     piece(product, from, from + at_once < tiles ? from + at_once : tiles);
 }
@@ -161,7 +164,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
 
   const size_t matrix = matrix_bytes(format, out, in);
   const int tiles = (out + tile_rows - 1) / tile_rows;
-  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, team.threads);
+  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, rows / experts, team.threads);
   const int pieces = (tiles + at_once - 1) / at_once;
   int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
   for (int ticket = claim(team, 1);; ticket = claim(team, 1)) {

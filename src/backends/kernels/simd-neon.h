@@ -13,6 +13,9 @@ constexpr Dot dot_forms[2] = {Dot::pairs, Dot::pairs};
 #endif
 
 INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+/** For what is used once and soon. */
+constexpr bool can_prefetch = true;
+INLINE void prefetch_once(const void* p) { __builtin_prefetch(p, 0, 0); }
 INLINE i8v in_register(i8v a) { return a; }
 INLINE i8v load32_splat(const void* p) { return (i8v)vdupq_n_s32(load<int32_t>(p)); }
 INLINE f32v madd(f32v a, f32v b, f32v c) { return (f32v)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }

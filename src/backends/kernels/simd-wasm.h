@@ -8,6 +8,9 @@ constexpr Dot dot_forms[2] = {Dot::pairs, Dot::seven_bits};
 
 /** WebAssembly has no such instruction. */
 INLINE void prefetch(const void* p) { touch(p); }
+/** A read stands in for it, which must not go past the end of all memory. */
+constexpr bool can_prefetch = false;
+INLINE void prefetch_once(const void*) {}
 INLINE i8v in_register(i8v a) { return a; }
 INLINE i8v load32_splat(const void* p) { return (i8v)wasm_v128_load32_splat(p); }
 /** a · b + c; rounded once or twice, but always the same way on one machine. */

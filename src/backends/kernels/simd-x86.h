@@ -16,6 +16,9 @@ INLINE i8v in_register(i8v a) {
   return a;
 }
 INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+/** For what is used once and soon. */
+constexpr bool can_prefetch = true;
+INLINE void prefetch_once(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_NTA); }
 
 #if defined(__AVX512F__)
 INLINE i8v load32_splat(const void* p) { return (i8v)_mm512_set1_epi32(load<int32_t>(p)); }
