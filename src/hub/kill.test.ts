@@ -66,7 +66,7 @@ test(`kill −9 at ${KILLS} random points${long ? '' : ' (200 with LONG=1)'} of 
   hub.slow = { bytes: 10_000, ms: 4 }; // 0.25 s for all of it
   const began = performance.now();
   expect(await child('pull', null)).toBe(true);
-  const whole = performance.now() - began;
+  let whole = performance.now() - began;
   await rm(cache, { recursive: true });
   for (let kills = 0; kills < KILLS; ) {
     for (let done = false; !done; ) {
@@ -74,6 +74,7 @@ test(`kill −9 at ${KILLS} random points${long ? '' : ' (200 with LONG=1)'} of 
       // Also within the start of the process; most of it within the download.
       const ended = await child(program, kills < KILLS ? whole * (0.4 + Math.random() * 0.7) : null);
       if (!ended) kills++;
+      whole *= ended ? 0.9 : 1.05; // machines become quicker and slower: about every third ends before its kill
       done = (await finalNames()).length > 0;
       expect(done, 'a pull that ended well leaves the model').toBe(done || (ended && program === 'pull'));
     }
