@@ -12,6 +12,7 @@ import { seededRandom } from '../backends/reference/random.ts';
 import { byteLengthOf } from '../checkpoint/dtype.ts';
 import { layoutGguf, type SizedTensor, type WritableValue, writeGguf } from '../checkpoint/gguf-writer.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
+import { isFolderVision } from '../checkpoint/vision-names.ts';
 import { maverick } from '../cli/fake-terminal.cases.ts';
 import { tinyGeometry, writeRandomModel } from '../hub/random-model.ts';
 import type { MixName } from './mixes.ts';
@@ -129,7 +130,10 @@ describe('what comes out', () => {
     await run(from, out, { type: 'BF16' });
     await using source = await openCheckpoint(from);
     await using made = await openCheckpoint(out);
-    for (const { name, shape } of source.tensors.values()) {
+    // The encoder of images has no names in a GGUF of the text model, which llama.cpp refuses with tensors it does not know.
+    const text = [...source.tensors.values()].filter(({ name }) => !isFolderVision(name));
+    expect([...made.tensors.keys()].sort()).toEqual(text.map(({ name }) => name).sort());
+    for (const { name, shape } of text) {
       const [a, b] = [await tensorOf(from, name), await tensorOf(out, name)];
       expect(b.dtype, name).toBe(shape.length === 1 || name.includes('gate_inp') ? 'F32' : 'BF16');
       const elements = shape.reduce((x, y) => x * y, 1);
