@@ -7,8 +7,8 @@ import { programBytes } from './program.ts';
 const growthBytes = 16 * 2 ** 20;
 /** Of a bank, for weights; the rest is for activations and caches. */
 const weightShare = 3 / 4;
-/** Freed pieces of weights from this size on are given back to the system. */
-const worthReturning = 2 ** 20;
+/** Weights from this size on are made ready before they are filled, and given back to the system when they are freed. */
+const worthTelling = 2 ** 20;
 
 /** Commands of one program. A decode step of 48 layers has about 1,000; a longer step is run in several programs. */
 export const programCommands = 1024;
@@ -24,6 +24,8 @@ export interface BankMemory {
   readonly buffer: ArrayBufferLike;
   /** Makes the bytes below address `end` usable, and says up to where they are. @throws RangeError when the system grants none. */
   reach(end: number): number;
+  /** Bytes that will be written soon: they may be made ready meanwhile. */
+  expect?(address: number, bytes: number): void;
   /** Bytes whose contents matter no more: the system may have their pages. */
   discard?(address: number, bytes: number): void;
 }
@@ -78,13 +80,14 @@ export class Bank<Memory extends BankMemory = BankMemory> {
     if (this.weightBytes + bytes > this.mostWeightBytes) return undefined;
     const address = this.allocate(bytes, what);
     this.weightBytes += bytes;
+    if (bytes >= worthTelling) this.memory.expect?.(address, bytes);
     return address;
   }
 
   freeWeight(address: number, bytes: number): void {
     this.heap.free(address, bytes);
     this.weightBytes -= bytes;
-    if (bytes >= worthReturning) this.memory.discard?.(address, bytes);
+    if (bytes >= worthTelling) this.memory.discard?.(address, bytes);
   }
 
   get mostWeightBytes(): number {

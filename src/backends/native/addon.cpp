@@ -6,6 +6,7 @@
 
 #include "../kernels/program.h"
 #include "../kernels/atomics.h"
+#include "populate.h"
 #include "processor.h"
 #include "reader.h"
 #include "system.h"
@@ -50,6 +51,7 @@ struct Pool {
   int threads;
   int begun;  // tasks
   bool lost, disposed;
+  Populator populator;
   struct Reader* reader;
   napi_threadsafe_function read_over;
   int reading;  // requests under way
@@ -84,6 +86,7 @@ void stop_reading(void* data) {
 #endif
 
 void stop(Pool* pool) {
+  pool->populator.stop();
   if (pool->started == 0) return;
   begin(pool, Task::Leave);
   for (int i = 0; i < pool->started; i++) join_thread(pool->workers[i].handle);
@@ -136,6 +139,7 @@ void free_pool(napi_env env, void* data, void*) {
     stop_reading(pool);
   }
 #endif
+  pool->populator.stop();
   if (pool->lost) return; // a thread may be anywhere: its memory stays
   if (!pool->disposed) {
     stop(pool);
@@ -210,6 +214,17 @@ napi_value discard(napi_env env, napi_callback_info info) {
   const Call call(env, info);
   const size_t page = 4096, from = ((size_t)call.number(2) + page - 1) & -page, to = (size_t)call.number(3) & -page;
   if (from < to) discard_range(call.bank().range->start + from, to - from);
+  return nullptr;
+}
+
+/// expect(pool, bank, from, to): the bytes between these offsets, which may be used, will be written soon.
+napi_value expect(napi_env env, napi_callback_info info) {
+  const Call call(env, info);
+  const Range& range = *call.bank().range;
+  Populator& populator = call.pool()->populator;
+  if (call.integer(1) > 0) return nullptr; // further banks are for machines where one does not do
+  populator.reserved_end = range.start + range.bytes;
+  populator.expect(range.start + (size_t)call.number(2), range.start + (size_t)call.number(3));
   return nullptr;
 }
 
@@ -421,6 +436,7 @@ NAPI_MODULE_INIT() {
       {"reserve", reserve},
       {"commit", commit},
       {"discard", discard},
+      {"expect", expect},
       {"attach", attach},
       {"start", start},
       {"begin", begin_program},

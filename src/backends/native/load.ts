@@ -19,6 +19,7 @@ export interface Addon extends KernelQueries {
   reserve(pool: Pool, bytes: number): { readonly base: number; readonly buffer: ArrayBuffer } | undefined;
   commit(pool: Pool, bank: number, from: number, to: number): boolean;
   discard(pool: Pool, bank: number, from: number, to: number): void;
+  expect(pool: Pool, bank: number, from: number, to: number): void;
   attach(pool: Pool, bank: number, control: number, ...programs: readonly number[]): void;
   start(pool: Pool): void;
   begin(pool: Pool, bank: number, turn: number, threads: number): number;

@@ -55,6 +55,10 @@ class NativeMemory implements BankMemory {
     return this.base + this.committed;
   }
 
+  expect(address: number, bytes: number): void {
+    this.addon.expect(this.pool, this.index, address - this.base, address - this.base + bytes);
+  }
+
   discard(address: number, bytes: number): void {
     this.addon.discard(this.pool, this.index, address - this.base, address - this.base + bytes);
   }

@@ -1,0 +1,109 @@
+// A thread that makes fresh memory ready before others come to fill it, and chooses the size of its pages.
+#pragma once
+#include "../kernels/atomics.h"
+#include "system.h"
+
+#if defined(__linux__)
+#include <time.h>
+
+#if !defined(MADV_POPULATE_WRITE)
+#define MADV_POPULATE_WRITE 23
+#endif
+#if !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25
+#endif
+
+/// Huge pages are what computing wants. But a virtual machine's host takes free huge pages back, and to get one anew takes it longer
+/// than the same bytes in small pages, of which a system has many that were not taken. So huge pages are tried; where they
+/// come slowly, small ones follow, and are made huge when there is no more to do.
+struct Populator {
+  static constexpr double slow_seconds = 0.8e-3;  // for a huge page; small ones take about this
+  static constexpr int tried = 4;                 // huge pages in a row that must be slow
+  static constexpr int64_t rest = 100'000'000;    // nanoseconds without work before small pages are made huge
+
+  SystemThread thread;
+  bool started;
+  int32_t told;       // counts what is new: the thread sleeps on it
+  int32_t leaving;
+  char* next;         // [next, end) is still to be made ready
+  char* end;
+  char* small_from;   // where small pages begin, or null
+
+  /// Bytes that will be written soon. What does not go on where others ended is left to whoever touches it, while there is work.
+  void expect(char* from, char* to) {
+    char* const now = __atomic_load_n(&end, __ATOMIC_ACQUIRE);
+    const bool goes_on = from >= now && from - now < (ptrdiff_t)step_bytes;
+    if (!goes_on && __atomic_load_n(&next, __ATOMIC_ACQUIRE) < now) return;
+    if (!started && !(started = start_thread(&thread, run, this))) return;
+    if (!goes_on) __atomic_store_n(&next, from, __ATOMIC_RELEASE);
+    __atomic_store_n(&end, to, __ATOMIC_RELEASE);
+    tell();
+  }
+
+  void stop() {
+    if (!started) return;
+    atomic_store(leaving, 1);
+    tell();
+    join_thread(thread);
+    started = false;
+  }
+
+ private:
+  void tell() {
+    atomic_add(told, 1);
+    wake(told);
+  }
+
+  static double now() {
+    timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec * 1e-9;
+  }
+
+  static char* whole_up_to(char* p) { return (char*)((uintptr_t)p & ~(uintptr_t)(step_bytes - 1)); }
+
+  static ThreadResult run(void* self) {
+    Populator& p = *(Populator*)self;
+    int slow = 0;
+    while (!atomic_load(p.leaving)) {
+      const int seen = atomic_load(p.told);
+      char *const from = __atomic_load_n(&p.next, __ATOMIC_ACQUIRE), *const end = __atomic_load_n(&p.end, __ATOMIC_ACQUIRE);
+      if (from >= end) {
+        if (sleep_while(p.told, seen, p.small_from ? rest : -1)) p.collapse(end);
+        continue;
+      }
+      char* const step = whole_up_to(from) + step_bytes;
+      char* const to = step < end ? step : end;
+      char* const page = (char*)((uintptr_t)from & ~(uintptr_t)4095);
+      const double start = now();
+      if (madvise(page, (size_t)(to - page + 4095) & ~(size_t)4095, MADV_POPULATE_WRITE) != 0) break; // an older system: who writes waits
+      if (!p.small_from) {
+        const bool whole = to - page == (ptrdiff_t)step_bytes;
+        slow = !whole ? slow : now() - start > slow_seconds ? slow + 1 : 0;
+        if (slow == tried && madvise(to, p.reserved_end - to, MADV_NOHUGEPAGE) == 0) p.small_from = to;
+      }
+      __atomic_store_n(&p.next, to, __ATOMIC_RELEASE);
+    }
+    return {};
+  }
+
+  /// Makes the small pages below `to` huge: a copy of each, while others read and write.
+  void collapse(char* to) {
+    madvise(small_from, reserved_end - small_from, MADV_HUGEPAGE);
+    for (char* at = whole_up_to(small_from + step_bytes - 1); at + step_bytes <= to && !atomic_load(leaving); at += step_bytes)
+      if (madvise(at, step_bytes, MADV_COLLAPSE) != 0) break; // the system does it in its own time
+    small_from = nullptr;
+  }
+
+ public:
+  char* reserved_end; // of the range that all bytes expected are of
+};
+
+#else
+/// Elsewhere whoever touches memory first waits for it.
+struct Populator {
+  char* reserved_end;
+  void expect(char*, char*) {}
+  void stop() {}
+};
+#endif
