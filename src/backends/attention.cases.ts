@@ -1,6 +1,22 @@
 // Cases of attention and its cache: what a query sees, what a cache keeps, and that neither depends on how tokens are batched.
-import type { Backend, Batch, CacheShape, KVCache, SavedLayer } from './backend.ts';
-import { type BackendCase, expectError, expectNear, expectSame, gaussians, uploadFloats } from './comparison.cases.ts';
+import {
+  type Backend,
+  type Batch,
+  type CacheShape,
+  type CacheType,
+  cacheTypes,
+  type KVCache,
+  type SavedLayer,
+} from './backend.ts';
+import {
+  type BackendCase,
+  expectError,
+  expectNear,
+  expectSame,
+  gaussians,
+  type Precision,
+  uploadFloats,
+} from './comparison.cases.ts';
 import { halfValues, toHalf } from './reference/half.ts';
 import { seededRandom } from './reference/random.ts';
 
@@ -13,6 +29,23 @@ interface Token {
 
 /** Tokens [from, to) of a sequence, as part of a batch. */
 type Part = readonly [sequence: number, from: number, to: number];
+
+const half = (value: number): number => halfValues[toHalf(value)]!;
+const inHalves = (numbers: Float32Array): Float32Array => numbers.map(half);
+
+/** Heads of `headDim` numbers as a Q8_0 cache holds them: in blocks of 32, whole numbers up to ±127 times a half. */
+function inBytes(numbers: Float32Array, headDim: number): Float32Array {
+  const held = new Float32Array(numbers.length);
+  for (let head = 0; head < numbers.length; head += headDim)
+    for (let from = head; from < head + headDim; from += 32) {
+      const block = numbers.subarray(from, Math.min(from + 32, head + headDim));
+      const scale = half(Math.max(...block.map(Math.abs)) / 127);
+      block.forEach((x, i) => {
+        held[from + i] = scale * Math.max(-127, Math.min(127, Math.round(x / scale)));
+      });
+    }
+  return held;
+}
 
 /** A cache beside the plain lists of what it should hold. */
 class Trial {
@@ -32,17 +65,17 @@ class Trial {
     for (let sequence = 0; sequence < this.cache.shape.maxSequences; sequence++) this.tokens.push([]);
   }
 
-  /** Forgets all but the first tokens, and makes others up to `length`. Caches may keep F16, so keys and values are such. */
+  /** Forgets all but the first tokens, and makes others up to `length`, whose keys and values are what the cache can hold. */
   write(sequence: number, kept: number, length: number): void {
-    const { kvHeads, headDim } = this.cache.shape;
+    const { kvHeads, headDim, type } = this.cache.shape;
+    const held = type === 'Q8_0' ? (x: Float32Array) => inBytes(x, headDim) : inHalves;
     const tokens = this.tokens[sequence]!;
     tokens.length = kept;
-    const half = (value: number): number => halfValues[toHalf(value)]!;
     while (tokens.length < length)
       tokens.push({
         q: gaussians(this.heads * headDim, this.random),
-        key: gaussians(kvHeads * headDim, this.random).map(half),
-        value: gaussians(kvHeads * headDim, this.random).map(half),
+        key: held(gaussians(kvHeads * headDim, this.random)),
+        value: held(gaussians(kvHeads * headDim, this.random)),
       });
   }
 
@@ -217,7 +250,7 @@ const visibilityCases: readonly BackendCase[] = [
     run: async k => {
       using trial = new Trial(k, 2, { headDim: 16, kvHeads: 1 });
       trial.write(0, 0, 130);
-      for (const at of [3, 70]) trial.tokens[0]![at]!.key.fill(50);
+      for (const at of [3, 70]) trial.tokens[0]![at]!.key.fill(63.5);
       for (let i = 0; i < 130; i += 3) trial.tokens[0]![i]!.q.fill(i % 2 ? 30 : -30);
       await trial.check([0, 0, 128]);
       await trial.check([0, 128, 129]);
@@ -554,4 +587,55 @@ const errorCases: readonly BackendCase[] = [
   },
 ];
 
-export const attentionCases: readonly BackendCase[] = [...visibilityCases, ...lawCases, ...sharingCases, ...errorCases];
+/** Caches of one type. */
+const cachesOf = (k: Backend, type: CacheType): Backend =>
+  Object.create(k, { createCache: { value: (shape: CacheShape) => k.createCache({ ...shape, type }) } });
+
+const typeCases: readonly BackendCase[] = [
+  {
+    name: 'cache: Q8_0 keeps a byte for each number and a half for each 32, and rounds to the nearest',
+    run: async k => {
+      for (const headDim of [4, 16, 32, 80, 128]) {
+        const shape = { headDim, kvHeads: 2, type: 'Q8_0' } as const;
+        using rounded = new Trial(k, 4, shape, 7);
+        using given = new Trial(k, 4, shape, 7);
+        const random = seededRandom(headDim);
+        given.write(0, 0, 50);
+        given.tokens[0] = given.tokens[0]!.map(({ q }) => ({
+          q,
+          key: gaussians(2 * headDim, random),
+          value: gaussians(2 * headDim, random),
+        }));
+        rounded.tokens[0] = given.tokens[0].map(({ q, key, value }) => ({
+          q,
+          key: inBytes(key, headDim),
+          value: inBytes(value, headDim),
+        }));
+        const wanted = await rounded.check([0, 0, 50]);
+        const got = await given.feed([0, 0, 50]);
+        // A number that lies within a rounding error between two may become either.
+        expectNear(got[0]!, wanted[0]!, 0.02, `heads of ${headDim}`);
+      }
+    },
+  },
+  {
+    name: 'cache: types differ in layout, and neither restores what the other saved',
+    run: async k => {
+      using halves = new Trial(k, 4, { ...small, type: 'F16' });
+      using bytes = new Trial(k, 4, { ...small, type: 'Q8_0' });
+      if (halves.cache.layout === bytes.cache.layout) throw new Error(`Both layouts are ${bytes.cache.layout}.`);
+      const unknown = { ...halves.cache.shape, type: 'Q4_0' as CacheType };
+      await expectError(() => k.createCache(unknown), /Q4_0/, 'a type that there is not');
+    },
+  },
+];
+
+export const attentionCases: readonly BackendCase[] = [
+  ...cacheTypes.flatMap(type =>
+    [...visibilityCases, ...lawCases, ...sharingCases, ...errorCases].map(({ name, run }) => ({
+      name: `${name} (${type})`,
+      run: (k: Backend, precision: Precision) => run(cachesOf(k, type), precision),
+    })),
+  ),
+  ...typeCases,
+];

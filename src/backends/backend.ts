@@ -55,10 +55,19 @@ export class FileReadError extends Error {
   }
 }
 
+/**
+ * How caches store keys and values. F16: as halves (the reference keeps floats). Q8_0: as bytes, with a scale for each 32 numbers of a
+ * head, which takes 34 bytes for them instead of 64; every backend rounds alike.
+ */
+export const cacheTypes = ['F16', 'Q8_0'] as const;
+export type CacheType = (typeof cacheTypes)[number];
+
 export interface CacheShape {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Default F16. */
+  readonly type?: CacheType;
   /** Per layer: the chunk length C of a layer that attends within chunks, or null where a layer sees the whole context. */
   readonly chunks: readonly (number | null)[];
   /** Positions a sequence may hold. */

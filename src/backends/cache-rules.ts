@@ -1,11 +1,13 @@
 // What every cache of keys and values demands and promises, wherever its numbers lie.
-import type { Batch, CacheShape, SavedLayer } from './backend.ts';
+import { type Batch, type CacheShape, cacheTypes, type SavedLayer } from './backend.ts';
 
 /** @throws RangeError naming what of the shape is no cache's. */
 export function checkCacheShape(shape: CacheShape): void {
   for (const name of ['layers', 'kvHeads', 'headDim', 'maxTokens', 'maxSequences', 'maxBatch'] as const)
     if (!Number.isSafeInteger(shape[name]) || shape[name] < 1)
       throw new RangeError(`The cache's ${name} must be a whole number from 1 on; got ${shape[name]}.`);
+  if (shape.type !== undefined && !cacheTypes.includes(shape.type))
+    throw new RangeError(`The cache's type must be ${cacheTypes.join(' or ')}; got ${shape.type}.`);
   if (shape.chunks.length !== shape.layers)
     throw new RangeError(
       `The cache has ${shape.layers} layers, but chunks for ${shape.chunks.length}; give one for each.`,
@@ -13,6 +15,11 @@ export function checkCacheShape(shape: CacheShape): void {
   for (const chunk of shape.chunks)
     if (chunk !== null && (!Number.isSafeInteger(chunk) || chunk < 1))
       throw new RangeError(`A chunk length must be null or a whole number from 1 on; got ${chunk}.`);
+}
+
+/** Bytes of one position's keys and values in one layer of a compiled backend's cache. */
+export function positionBytes({ kvHeads, headDim, type = 'F16' }: CacheShape): number {
+  return 2 * kvHeads * (type === 'Q8_0' ? headDim + 2 * Math.ceil(headDim / 32) : 2 * headDim);
 }
 
 /**

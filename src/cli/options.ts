@@ -38,6 +38,7 @@ export interface EngineFlags {
   context?: number;
   memory?: number;
   stats?: boolean;
+  cacheType?: 'f16' | 'q8_0';
 }
 
 /** Bytes with a unit: 20G, 512M, 1.5GiB; decimal units, or binary ones with an i. */
@@ -63,6 +64,12 @@ export const addEngineOptions = (command: Command): Command =>
       numberBetween(1, 1024, 'integer'),
     )
     .option('--context <tokens>', "tokens of context (default: the model's, at most 8192)", positiveInteger)
+    .addOption(
+      new Option(
+        '--cache-type <type>',
+        'how keys and values are kept: q8_0 takes about half the memory of f16 and rounds them to 8 bits (default: f16)',
+      ).choices(['f16', 'q8_0']),
+    )
     .option(
       '--memory <bytes>',
       'memory to take at most, as in 20G; experts that have no room are read from disk (default: what is free)',
@@ -73,11 +80,12 @@ export const addEngineOptions = (command: Command): Command =>
 export const addStatsOption = (command: Command): Command =>
   command.option('--stats', 'at the end, say what reading experts from disk cost');
 
-export const engineOptions = ({ backend, threads, context, memory }: EngineFlags): EngineOptions => ({
+export const engineOptions = ({ backend, threads, context, memory, cacheType }: EngineFlags): EngineOptions => ({
   ...(backend && { backend }),
   ...(threads && { threads }),
   ...(context && { contextTokens: context }),
   ...(memory && { memory }),
+  ...(cacheType && { cacheType: cacheType === 'q8_0' ? 'Q8_0' : 'F16' }),
 });
 
 /** Where what is learnt about models larger than memory is kept. */

@@ -65,6 +65,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
       maxSequences: maxSequences + KEPT_SEQUENCES,
       longSequences: maxSequences,
       maxBatch,
+      type: checked.cacheType,
     });
   const memory = planMemory(bound, {
     memory: checked.memory,
@@ -72,7 +73,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
     available: availableMemory(),
     maxBatch: checked.maxBatch,
     cacheShape: shapeOf,
-    cacheNumberBytes: checked.backend === 'reference' ? 4 : 2,
+    cacheFloats: checked.backend === 'reference',
   });
   const { maxBatch, experts } = memory;
   const grammars = createGrammars(options.tokenBytes ?? null, modelPlan.config.vocab);
@@ -129,8 +130,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
     maxBatch,
     // A pass cut short reads the same experts again.
     passMs: checked.passMs ?? (experts ? Infinity : 250),
-    cacheBytes:
-      checked.cacheBytes ?? maxSequences * fullCacheBytes(cache.shape, cache.layout.startsWith('F32') ? 4 : 2),
+    cacheBytes: checked.cacheBytes ?? maxSequences * fullCacheBytes(cache.shape, cache.layout.startsWith('F32')),
   };
   const k = options.around?.(backend, model) ?? backend;
   return new LocalEngine(info, loop, {

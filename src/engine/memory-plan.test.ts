@@ -33,7 +33,7 @@ const plan = (options: Partial<MemoryOptions>, model = bound) =>
     available: 1e12,
     maxBatch: undefined,
     cacheShape: maxBatch => cacheShape(model.plan, { maxTokens: 64, maxSequences: 2, longSequences: 1, maxBatch }),
-    cacheNumberBytes: 2,
+    cacheFloats: false,
     ...options,
   });
 const needed = (): number => {

@@ -1,5 +1,6 @@
 // What of a model is in memory: all of it, or with all but the routed experts as many of these as there is room for.
 import type { CacheShape } from '../backends/backend.ts';
+import { positionBytes } from '../backends/cache-rules.ts';
 import type { ModelPlan } from '../model/config.ts';
 import { alikeLayers, expertBytes, type StreamedLayer, shareSlots } from '../model/expert-stream.ts';
 import { type BoundModel, expertLayers, routedBytes } from '../model/weights.ts';
@@ -44,16 +45,16 @@ export interface MemoryOptions {
   /** Experts are read when they are wanted, also where all of them have room. */
   readonly onDemand?: boolean;
   readonly maxBatch: number | undefined;
-  /** Shape of keys and values for a longest batch, and bytes of one number in them. */
+  /** Shape of keys and values for a longest batch, and whether they are kept as floats. */
   readonly cacheShape: (maxBatch: number) => CacheShape;
-  readonly cacheNumberBytes: number;
+  readonly cacheFloats: boolean;
 }
 
-/** Bytes of one sequence that fills the context. */
-export function fullCacheBytes(shape: CacheShape, numberBytes: number): number {
+/** Bytes of one sequence that fills the context, @param floats whatever the shape's type, as the reference keeps them */
+export function fullCacheBytes(shape: CacheShape, floats: boolean): number {
   const { chunks, kvHeads, headDim, maxTokens, maxBatch } = shape;
   const positions = chunks.map(chunk => Math.min(maxTokens, chunk === null ? maxTokens : chunk + maxBatch) + PAGE);
-  return positions.reduce((sum, n) => sum + n, 0) * 2 * kvHeads * headDim * numberBytes;
+  return positions.reduce((sum, n) => sum + n, 0) * (floats ? 8 * kvHeads * headDim : positionBytes(shape));
 }
 
 /** Activations of a pass of so many tokens: those of its widest layer, and logits. */
@@ -75,7 +76,7 @@ export function planMemory(bound: BoundModel, options: MemoryOptions): MemoryPla
     const shape = options.cacheShape(maxBatch);
     return {
       maxBatch,
-      cacheBytes: (shape.longSequences ?? shape.maxSequences) * fullCacheBytes(shape, options.cacheNumberBytes),
+      cacheBytes: (shape.longSequences ?? shape.maxSequences) * fullCacheBytes(shape, options.cacheFloats),
       passBytes: passBytesOf(bound.plan, maxBatch),
       runtimeBytes: RUNTIME_BYTES,
     };

@@ -1,5 +1,6 @@
 // What callers ask for, checked before anything is computed: an error names the option, what it got and what it wanted.
 import { availableParallelism } from 'node:os';
+import { type CacheType, cacheTypes } from '../backends/backend.ts';
 import type { Llama4Config } from '../model/llama4.ts';
 import { type BackendName, backendNames } from './choose-backend.ts';
 import type { EngineOptions, GenerateOptions } from './types.ts';
@@ -16,6 +17,7 @@ export interface CheckedEngineOptions {
   readonly memory: number | undefined;
   readonly maxWaiting: number;
   readonly cacheBytes: number | undefined;
+  readonly cacheType: CacheType;
   /** Undefined: 250, or unlimited where experts are streamed. */
   readonly passMs: number | undefined;
   readonly maxRestarts: number;
@@ -38,11 +40,14 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     memory,
     maxWaiting = 256,
     cacheBytes,
+    cacheType = 'F16',
     passMs,
     maxRestarts = 3,
   } = options;
   if (backend !== undefined && !backendNames.includes(backend))
     throw wrong('backend', backend, backendNames.map(name => `'${name}'`).join(' or '));
+  if (!cacheTypes.includes(cacheType))
+    throw wrong('cacheType', cacheType, cacheTypes.map(name => `'${name}'`).join(' or '));
   whole('threads', threads, 1, MOST_THREADS);
   if (contextTokens !== undefined) whole('contextTokens', contextTokens, 1, 2 ** 31 - 1);
   whole('maxSequences', maxSequences, 1, 1024);
@@ -61,6 +66,7 @@ export function checkEngineOptions(options: EngineOptions): CheckedEngineOptions
     memory,
     maxWaiting,
     cacheBytes,
+    cacheType,
     passMs,
     maxRestarts,
   };

@@ -46,7 +46,7 @@ describe.each(['reference', 'wasm'] as const)('%s', backend => {
     expect(whole.tokens).toBe(32);
     // The last token of an answer is not computed.
     expect(end.routing).toEqual({ ...whole, tokens: 31, ids: whole.ids.slice(0, 62) });
-    const memory = await memoryFor(models.llama4, 2, backend === 'reference' ? 4 : 2, 4);
+    const memory = await memoryFor(models.llama4, 2, backend === 'reference', 4);
     for (const options of [{ maxBatch: 1 }, { maxBatch: 7 }, { memory, contextTokens: 64 }]) {
       await using other = await open({ backend, threads: 2, ...options });
       expect(other.info.streaming?.heldExperts).toBe('memory' in options ? 2 : undefined);

@@ -56,7 +56,7 @@ export async function writeSmallModels(): Promise<SmallModels> {
 export async function memoryFor(
   path: string,
   experts: number,
-  cacheNumberBytes: number,
+  cacheFloats: boolean,
   sequences: number,
 ): Promise<number> {
   await using checkpoint = await openCheckpoint(path);
@@ -66,7 +66,7 @@ export async function memoryFor(
     available: 1e9,
     maxBatch: undefined,
     cacheShape: maxBatch => cacheShape(bound.plan, { maxTokens: 64, maxSequences: sequences, maxBatch }),
-    cacheNumberBytes,
+    cacheFloats,
   });
   const rest = residentBytes - routedBytes(bound) + cacheBytes + passBytes + runtimeBytes;
   return Math.ceil(rest + (experts * routedBytes(bound)) / 8);

@@ -30,7 +30,7 @@ describe.each(backends)('experts on disk, %s', backend => {
     expect(resident.info.streaming).toBeUndefined();
     expect((await resident.stats()).experts).toBeNull();
     for (const experts of [1, 2, 7]) {
-      const memory = await memoryFor(models.llama4, experts, numberBytes, 3);
+      const memory = await memoryFor(models.llama4, experts, numberBytes === 4, 3);
       await using engine = await openLocalEngine(models.llama4, { ...limits, backend, memory });
       expect(engine.info.streaming).toMatchObject({ heldExperts: experts, experts: 8, memoryBytes: memory });
       const together = await Promise.all(prompts.map(prompt => collect(engine, prompt, options)));
@@ -57,7 +57,7 @@ test.each(backends.slice(1))(
     await using engine = await openEngine(path, {
       ...limits,
       backend,
-      memory: await memoryFor(models.llama4, 1, 2, 3),
+      memory: await memoryFor(models.llama4, 1, false, 3),
     });
     const prompt = tokensOf(4, 30);
     const options = { maxTokens: 4, cacheSalt: 'anew' };

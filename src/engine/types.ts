@@ -1,4 +1,5 @@
 // Tokens in, tokens out: what an engine promises. The engine never sees text.
+import type { CacheType } from '../backends/backend.ts';
 import type { SourceModule } from '../checkpoint/sources.ts';
 import type { StreamStats } from '../model/expert-stats.ts';
 import type { Llama4Config } from '../model/llama4.ts';
@@ -20,6 +21,11 @@ export interface EngineOptions {
    * recently used first. Default: what `maxSequences` full contexts take. 0 keeps none.
    */
   readonly cacheBytes?: number;
+  /**
+   * How keys and values are kept: 'F16', or 'Q8_0' in a little more than half the memory, which is read sooner in long contexts and rounds
+   * them to 8 bits. Default 'F16'.
+   */
+  readonly cacheType?: CacheType;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512, and up to 2048 where experts are read from disk. */
   readonly maxBatch?: number;
   /**

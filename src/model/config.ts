@@ -97,7 +97,7 @@ export function planModel(checkpoint: Checkpoint): ModelPlan {
 /** The cache of keys and values that a model of this plan needs. @param limits how much it may hold at once */
 export const cacheShape = (
   { config, layers }: ModelPlan,
-  limits: Pick<CacheShape, 'maxTokens' | 'maxSequences' | 'longSequences' | 'maxBatch'>,
+  limits: Pick<CacheShape, 'maxTokens' | 'maxSequences' | 'longSequences' | 'maxBatch' | 'type'>,
 ): CacheShape => ({
   layers: config.layers,
   kvHeads: config.kvHeads,

@@ -42,6 +42,23 @@ for (const { name, create, missing = false } of backends) {
     });
   });
 
+  // Keys and values in 8 bits: measured mean KL beside the bound below.
+  describe.skipIf(missing)(`golden, ${name} with a Q8_0 cache`, () => {
+    test.each(manifest().map(entry => [entry.model, entry] as const))('%s', async (_, entry) => {
+      const expected = expectedRows(entry);
+      const { tokens } = entry;
+      const routes: Routes = [];
+      await using reference = await load(golden(entry.model), createReferenceBackend(), {}, { record: routes });
+      await reference.step({ sequence: 0, tokens, rows: [] });
+      const routing: Routing = { record: [], follow: routes };
+      await using runner = await load(golden(entry.model), await create({ threads: 2 }), { type: 'Q8_0' }, routing);
+      const { meanKl, top1 } = compare(await runner.step({ sequence: 0, tokens }), expected, entry.shape[1]);
+      if (process.env.SHOW) process.stderr.write(`Q8_0 cache ${name} ${entry.model} ${meanKl} ${top1}\n`);
+      expect(meanKl).toBeLessThanOrEqual(3e-4);
+      expect(top1).toBeGreaterThanOrEqual(0.9);
+    });
+  });
+
   describe.skipIf(missing)(`golden, ${name} with 8 bits everywhere`, () => {
     test.each(manifest().map(entry => [entry.model, entry] as const))('%s', async (_, entry) => {
       const expected = expectedRows(entry);

@@ -1,7 +1,7 @@
 // Runs a model's forward pass by hand, sequence by sequence or ragged, and compares rows of log-probabilities.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Backend, KVCache, Tensor } from '../../src/backends/backend.ts';
+import type { Backend, CacheType, KVCache, Tensor } from '../../src/backends/backend.ts';
 import type { Checkpoint } from '../../src/checkpoint/checkpoint.ts';
 import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { logSoftmax } from '../../src/engine/log-softmax.ts';
@@ -56,6 +56,8 @@ export interface Limits {
   readonly maxTokens?: number;
   readonly maxSequences?: number;
   readonly maxBatch?: number;
+  /** How keys and values are kept. */
+  readonly type?: CacheType;
   /** Stream the experts through so many places in memory. Default: all are resident. */
   readonly slots?: number;
   /** Whether a further place may be taken. */

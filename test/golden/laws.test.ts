@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Backend } from '../../src/backends/backend.ts';
+import { type Backend, cacheTypes } from '../../src/backends/backend.ts';
 import { createReferenceBackend } from '../../src/backends/reference/reference.ts';
 import { createWasmBackend } from '../../src/backends/wasm/wasm.ts';
 import type { DType } from '../../src/checkpoint/dtype.ts';
@@ -58,9 +58,9 @@ function concatenate(parts: readonly Float32Array[]): Float32Array {
 }
 
 for (const [backend, create] of Object.entries(backends))
-  describe(`laws, ${backend}`, () => {
+  describe.each(cacheTypes)(`laws, ${backend}, cache %s`, type => {
     test.each(['maverick-tiny', ...Object.keys(models)])('%s', async name => {
-      await using runner: Runner = await load(pathOf.get(name)!, await create(), { maxTokens: 30, maxBatch: 49 });
+      await using runner: Runner = await load(pathOf.get(name)!, await create(), { maxTokens: 30, maxBatch: 49, type });
       const { step, cache, config } = runner;
       const full = await step({ sequence: 0, tokens: a });
       const fullOfB = await step({ sequence: 1, tokens: b });

@@ -47,7 +47,7 @@ export function enqueueAppend(
   );
   device.enqueue(bank, {
     kind: commands.Append,
-    arguments: [k.start, v.start, tokens, kvHeads, headDim, device.doubles(bank, pages), positions],
+    arguments: [k.start, v.start, tokens, kvHeads, headDim, cache.format, device.doubles(bank, pages), positions],
     reads: [k, v],
     writes: [cache.range],
     single: wanted <= alone.append,
@@ -86,6 +86,7 @@ export function enqueueAttention(
       from.start,
       y.storage.start,
       ...shape,
+      cache.format,
       1 / Math.sqrt(headDim),
       device.integers(bank, tileWords),
       device.integers(bank, plan.pieces),

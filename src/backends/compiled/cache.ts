@@ -1,12 +1,14 @@
-// Keys and values of past tokens as halves, in pages of 32 positions that are taken as a sequence grows.
-import type { Batch, CacheShape, KVCache, SavedLayer, Tensor } from '../backend.ts';
-import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept } from '../cache-rules.ts';
+// Keys and values of past tokens as halves or bytes, in pages of 32 positions that are taken as a sequence grows.
+import type { Batch, CacheShape, CacheType, KVCache, SavedLayer, Tensor } from '../backend.ts';
+import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept, positionBytes } from '../cache-rules.ts';
 import type { Bank } from './bank.ts';
 import type { Device } from './device.ts';
 import type { Range } from './program.ts';
 
 /** Positions of a page; mirrors `page_positions` in kernels/attention.h. */
 export const pagePositions = 32;
+/** Mirrors `enum class PageFormat` in kernels/attention.h: the ids of GGUF. */
+const pageFormats = { F16: 1, Q8_0: 8 } as const satisfies Record<CacheType, number>;
 /** Mirrors `most_head_dim` in kernels/attention.h. */
 const mostHeadDim = 256;
 
@@ -28,7 +30,9 @@ let made = 0;
 
 export class PagedCache implements KVCache {
   readonly shape: CacheShape;
-  readonly layout = `F16, pages of ${pagePositions}`;
+  readonly layout: string;
+  /** What commands call the form of a page. */
+  readonly format: number;
   bytes = 0;
   /** How commands name this cache when they read or write it. */
   readonly range: Range;
@@ -49,7 +53,9 @@ export class PagedCache implements KVCache {
     this.device = device;
     this.encode = encode;
     this.onDispose = onDispose;
-    this.pageBytes = pagePositions * shape.kvHeads * shape.headDim * 4;
+    this.format = pageFormats[shape.type ?? 'F16'];
+    this.layout = `${shape.type ?? 'F16'}, pages of ${pagePositions}`;
+    this.pageBytes = pagePositions * positionBytes(shape);
     this.held = Array.from({ length: shape.layers }, () =>
       Array.from({ length: shape.maxSequences }, () => ({ start: 0, end: 0, firstPage: 0, pages: [], spare: [] })),
     );

@@ -174,14 +174,14 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       const float* keys = a.at<float>();
       const float* values = a.at<float>();
       const int tokens = a.integer();
-      const AttentionShape shape = {0, a.integer(), a.integer()};
+      const AttentionShape shape = {0, a.integer(), a.integer(), (PageFormat)a.integer()};
       const double* pages = a.at<double>();
       return append(keys, values, tokens, shape, pages, a.at<int>(), team);
     }
     case Kind::Attention: {
       const float* q = a.at<float>();
       float* y = a.at<float>();
-      const AttentionShape shape = {a.integer(), a.integer(), a.integer()};
+      const AttentionShape shape = {a.integer(), a.integer(), a.integer(), (PageFormat)a.integer()};
       const float scale = a.real();
       const Tile* tiles = a.at<Tile>();
       const Piece* pieces = a.at<Piece>();

@@ -1,6 +1,7 @@
 // Keys and values of past tokens: per layer and sequence a ring of pages that are made when first used.
 import type { Batch, CacheShape, KVCache, SavedLayer, Tensor } from '../backend.ts';
 import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept } from '../cache-rules.ts';
+import { halfValues, roundToEven, toHalf } from './half.ts';
 
 /** Positions of a page. */
 const pageLength = 64;
@@ -24,7 +25,7 @@ export type VisitKeys = (page: Page, at: number, count: number, position: number
 
 export class ReferenceCache implements KVCache {
   readonly shape: CacheShape;
-  readonly layout = 'F32, by position';
+  readonly layout: string;
   bytes = 0;
   private readonly rings: Ring[][]; // [layer][sequence]
   private readonly floats: (x: Tensor) => Float32Array;
@@ -34,6 +35,7 @@ export class ReferenceCache implements KVCache {
   constructor(shape: CacheShape, floats: (x: Tensor) => Float32Array, onDispose: (cache: ReferenceCache) => void) {
     checkCacheShape(shape);
     this.shape = shape;
+    this.layout = shape.type === 'Q8_0' ? 'F32 of Q8_0, by position' : 'F32, by position';
     this.floats = floats;
     this.onDispose = onDispose;
     this.rings = Array.from({ length: shape.layers }, () =>
@@ -60,8 +62,8 @@ export class ReferenceCache implements KVCache {
       for (let head = 0; head < kvHeads; head++) {
         const from = (t * kvHeads + head) * headDim;
         const to = (head * page.length + (slot % pageLength)) * headDim;
-        page.keys.set(k.subarray(from, from + headDim), to);
-        page.values.set(v.subarray(from, from + headDim), to);
+        this.put(k.subarray(from, from + headDim), page.keys, to);
+        this.put(v.subarray(from, from + headDim), page.values, to);
       }
       ring.end++;
       ring.start = Math.max(ring.start, ring.end - capacity);
@@ -171,6 +173,12 @@ export class ReferenceCache implements KVCache {
     this.onDispose(this);
   }
 
+  /** Stores a head's numbers as the cache's type has them. */
+  private put(head: Float32Array, into: Float32Array, at: number): void {
+    into.set(head, at);
+    if (this.shape.type === 'Q8_0') roundToBytes(into.subarray(at, at + head.length));
+  }
+
   /** Slots of a layer's ring. */
   private capacity(layer: number): number {
     const { chunks, maxTokens, maxBatch } = this.shape;
@@ -217,6 +225,25 @@ export class ReferenceCache implements KVCache {
       this.bytes -= page.keys.byteLength + page.values.byteLength;
       ring.pages[index] = undefined;
     });
+  }
+}
+
+const bytesScale = Math.fround(1 / 127);
+
+/**
+ * Rounds a head's numbers to signed bytes times a half, one for each 32 of them, as kernels/attention-pages.h does; a block with an
+ * infinity or NaN becomes NaN.
+ */
+function roundToBytes(head: Float32Array): void {
+  for (let from = 0; from < head.length; from += 32) {
+    const block = head.subarray(from, from + 32);
+    const largest = block.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+    const scale = Number.isFinite(largest)
+      ? halfValues[toHalf(Math.min(65504, Math.fround(largest * bytesScale)))]!
+      : NaN;
+    const inverse = scale > 0 ? Math.fround(1 / scale) : 0;
+    for (let i = 0; i < block.length; i++)
+      block[i] = scale * Math.max(-127, Math.min(127, roundToEven(Math.fround(block[i]! * inverse))));
   }
 }
 

@@ -43,7 +43,8 @@ export function fromBfloat(pattern: number): number {
   return number[0]!;
 }
 
-function roundToEven(value: number): number {
+/** The nearest whole number, the even one of two. */
+export function roundToEven(value: number): number {
   const down = Math.floor(value);
   const rest = value - down;
   return rest > 0.5 || (rest === 0.5 && down % 2 === 1) ? down + 1 : down;
