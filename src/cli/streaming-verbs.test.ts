@@ -16,7 +16,7 @@ test('generate within a budget: the same text, a note, a table, and a record for
   const environment = { XDG_CACHE_HOME: join(models.folder, 'cache') };
   const resident = await maverick([...args, '--stats'], { environment });
   expect(resident.stderr).toContain('All experts are in memory');
-  const memory = String(await memoryFor(models.llama4, 3, 2, 4));
+  const memory = String(await memoryFor(models.llama4, 3, false, 4));
   const streamed = await maverick([...args, '--memory', memory, '--stats'], { environment });
   expect([streamed.code, streamed.stdout]).toEqual([0, resident.stdout]);
   expect(streamed.stderr.match(/3 of 8 experts \(.*B\) are in memory at once/g)).toHaveLength(1);

@@ -23,7 +23,7 @@ async function run(experts = 3): Promise<{ tokens: number[]; stats: StreamStats 
     threads: 2,
     contextTokens: 64,
     maxSequences: 3,
-    memory: await memoryFor(models.llama4, experts, 2, 3),
+    memory: await memoryFor(models.llama4, experts, false, 3),
     streamingFolder: folder,
   });
   const { tokens } = await collect(engine, tokensOf(4, 30), { maxTokens: 4 });
