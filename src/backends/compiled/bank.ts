@@ -80,8 +80,12 @@ export class Bank<Memory extends BankMemory = BankMemory> {
     if (this.weightBytes + bytes > this.mostWeightBytes) return undefined;
     const address = this.allocate(bytes, what);
     this.weightBytes += bytes;
-    if (bytes >= worthTelling) this.memory.expect?.(address, bytes);
     return address;
+  }
+
+  /** A weight will be written soon. */
+  expect(address: number, bytes: number): void {
+    if (bytes >= worthTelling) this.memory.expect?.(address, bytes);
   }
 
   freeWeight(address: number, bytes: number): void {

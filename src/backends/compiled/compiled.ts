@@ -71,6 +71,7 @@ class CompiledBackend implements Backend {
     const layout = layoutOf(dtype, shape, device.banks[0]!.kernels);
     const bytes = layout.matrices * layout.matrixBytes;
     const storage = device.allocateWeight(bytes, `A weight (${dtype} [${shape}])`);
+    storage.bank.expect(storage.start, bytes);
     const tensor = new PlacedTensor(dtype, [...shape], storage);
     try {
       await device.during(this.filling.fill(tensor, layout, 0, layout.matrices, fill));
