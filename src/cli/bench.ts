@@ -1,9 +1,9 @@
 // maverick bench: how fast a model runs here, in tokens, bytes and multiply-adds a second.
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import type { Engine, EngineStats, GenerationStats } from '../engine/types.ts';
+import type { Engine, EngineStats, GenerationStats, ModelInfo } from '../engine/types.ts';
 import { UsageError } from './failures.ts';
-import { modelArgument, openTokenEngine } from './model-argument.ts';
+import { modelArgument, modelPath, openTokenEngine } from './model-argument.ts';
 import {
   addEngineOptions,
   addPromptLookup,
@@ -59,6 +59,8 @@ interface Result {
   readonly repeat: number;
   readonly prefill: Speed;
   readonly decode: Speed;
+  /** What `maverick plan` says of it, where this machine was measured before; tokens a second. */
+  readonly plan: { readonly prefill: number | null; readonly decode: number | null } | null;
   /** What the backend holds now. */
   readonly engineMemoryBytes: number;
   /** The most this process has held, Node itself included. */
@@ -77,6 +79,7 @@ async function bench(name: string, flags: Flags, terminal: Terminal): Promise<vo
   const needed = depth + prompt + generate;
   if (flags.context !== undefined && flags.context < needed)
     throw new UsageError(`--context: depth, prompt and generated tokens need ${needed}; got ${flags.context}.`);
+  const planned = await planFor(name, flags, terminal, { depth, prompt, generate, context: flags.context ?? needed });
   await using engine = await openTokenEngine(
     name,
     { ...flags, context: flags.context ?? needed, maxSequences: 1 },
@@ -119,11 +122,53 @@ async function bench(name: string, flags: Flags, terminal: Terminal): Promise<vo
     repeat,
     prefill: summary(prefills),
     decode: summary(decodes),
+    plan: planned?.(info) ?? null,
     engineMemoryBytes: stats.memoryBytes,
     peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
   };
   if (flags.json) print(terminal, JSON.stringify(result));
   else print(terminal, describe(result));
+}
+
+/** Foretells before the model takes its memory; asked when it is known what computes. Measures nothing: `maverick plan` has, or has not. */
+async function planFor(
+  name: string,
+  flags: Flags,
+  terminal: Terminal,
+  { depth, prompt, generate, context }: Record<'depth' | 'prompt' | 'generate' | 'context', number>,
+): Promise<(info: ModelInfo) => Result['plan']> {
+  const [{ openCheckpoint }, { planModel }, { bindWeights }, { availableMemory }, planning, work, measured, settings] =
+    await Promise.all([
+      import('../checkpoint/open.ts'),
+      import('../model/config.ts'),
+      import('../model/weights.ts'),
+      import('../engine/machine-memory.ts'),
+      import('../plan/plan.ts'),
+      import('../plan/work.ts'),
+      import('../plan/measured.ts'),
+      import('../hub/settings.ts'),
+    ]);
+  const path = await modelPath(name, terminal);
+  await using checkpoint = await openCheckpoint(path);
+  const bound = bindWeights(checkpoint, planModel(checkpoint));
+  const kept = await measured.Measured.open(settings.hubSettings(terminal.environment).cache);
+  const disk = await kept.diskOf(path);
+  const options = {
+    memory: flags.memory,
+    available: availableMemory(),
+    contextTokens: context,
+    maxSequences: 1,
+    promptTokens: prompt,
+    generateTokens: generate,
+    depth,
+  };
+  const memory = planning.memoryOrReason(bound, options);
+  return info => {
+    const machine = kept.speedOf(info, work.formatsOf(work.workOf(bound)));
+    if (!machine || typeof memory === 'string') return null;
+    const { decode, prefill } = planning.planSpeed(bound, memory, { machine, disk }, options);
+    return { decode: decode.tokensPerSecond, prefill: prefill.tokensPerSecond };
+  };
 }
 
 interface Measured {
@@ -196,13 +241,21 @@ function median(values: readonly number[]): number {
 
 function describe(result: Result): string {
   const { prefill, decode } = result;
-  const row = (name: string, speed: Speed) => [
+  const { plan } = result;
+  const planned = (value: number | null | undefined, fact: number): string[] =>
+    !plan
+      ? []
+      : value == null
+        ? ['–', '']
+        : [rateText(value), `${value >= fact ? '+' : '−'}${Math.abs(100 * (value / fact - 1)).toFixed(0)} %`];
+  const row = (name: string, speed: Speed, plan: number | null | undefined) => [
     name,
     String(speed.tokens),
     rateText(speed.tokensPerSecond),
     `${rateText(Math.min(...speed.runs))}–${rateText(Math.max(...speed.runs))}`,
     speed.gigabytesPerSecond.toFixed(1),
     (speed.multiplyAddsPerSecond / 1e9).toFixed(1),
+    ...planned(plan, speed.tokensPerSecond),
   ];
   const depth = result.depth > 0 ? ` at depth ${result.depth}` : '';
   return [
@@ -219,11 +272,12 @@ function describe(result: Result): string {
     '',
     table(
       [
-        ['', 'TOKENS', 'TOK/S', 'RANGE', 'GB/S', 'G MAC/S'],
-        row(`prefill${depth}`, prefill),
-        row(`decode${depth}`, decode),
+        ['', 'TOKENS', 'TOK/S', 'RANGE', 'GB/S', 'G MAC/S', ...(plan ? ['PLAN', 'OFF BY'] : [])],
+        row(`prefill${depth}`, prefill, plan?.prefill),
+        row(`decode${depth}`, decode, plan?.decode),
       ],
-      [1, 2, 3, 4, 5],
+      [1, 2, 3, 4, 5, 6, 7],
     ),
+    ...(plan ? [] : ['', `For a plan to compare with: maverick plan ${result.model}`]),
   ].join('\n');
 }

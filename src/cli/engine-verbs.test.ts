@@ -31,6 +31,62 @@ async function generated(...args: string[]): Promise<Generated> {
   return JSON.parse(stdout) as Generated;
 }
 
+describe('route and plan', () => {
+  test('route records each token and each layer; what it writes, plan takes; bench then shows plan against fact', async () => {
+    const text = join(folder, 'text.txt');
+    const out = join(folder, 'routing.json');
+    await writeFile(text, 'the sea and the sky, the sky and the sea');
+    const shown = await maverick(['route', model, text, '--out', out, '--context', '16', ...flags]);
+    expect([shown.code, shown.stderr]).toEqual([0, `Written: ${out}\n`]);
+    expect(shown.stdout).toMatch(/LAYER +USED +ENTROPY[\s\S]*\n +1 +\d+ of 128 +\d\.\d\d/);
+    const record = JSON.parse(await readFile(out, 'utf8'));
+    expect(record).toMatchObject({ experts: 128, expertsPerToken: 1, layers: [1, 3, 5, 7] });
+    expect(record.tokens.length).toBeGreaterThan(16);
+    for (const { experts } of record.tokens) expect(experts).toHaveLength(4);
+    expect(record.figures[0].counts.reduce((sum: number, n: number) => sum + n, 0)).toBe(record.tokens.length);
+    const whole = await maverick(['route', model, text, '--json', '-n', '5', ...flags]);
+    expect(JSON.parse(whole.stdout).tokens).toEqual(record.tokens.slice(0, 5));
+
+    const environment = { HF_HOME: folder };
+    const unknown = await maverick(['bench', model, '--prompt', '4', '--generate', '2', '--repeat', '1', ...flags], {
+      environment,
+    });
+    expect(unknown.stdout).toContain(`maverick plan ${model}`);
+    const options = ['--json', '--trace', out, '--prompt', '8', ...flags];
+    const { code, stdout, stderr } = await maverick(['plan', model, ...options], { environment });
+    expect([code, stderr]).toEqual([0, '']);
+    const [planned] = JSON.parse(stdout).models;
+    expect(planned).toMatchObject({
+      name: 'maverick-tiny.gguf',
+      fits: true,
+      memory: { experts: null },
+      speed: { hitRate: 1 },
+    });
+    expect(planned.speed.decode.tokensPerSecond).toBeGreaterThan(10);
+    const bench = ['bench', model, '--prompt', '8', '--generate', '4', '--repeat', '1', ...flags];
+    expect((await maverick(bench, { environment })).stdout).toMatch(
+      /PLAN +OFF BY\nprefill .* [+−]\d+ %\ndecode .* [+−]\d+ %/,
+    );
+    expect(JSON.parse((await maverick([...bench, '--json'], { environment })).stdout).plan.decode).toBeGreaterThan(10);
+  });
+
+  test('a name is planned without a file, whatever fits and what does not; wrong names are told', async () => {
+    const environment = { HF_HOME: folder };
+    const small = ['--memory', '3G', '--context', '256', ...flags];
+    const { code, stdout } = await maverick(['plan', 'llama4-maverick:Q4_0', ...small], { environment });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /400\.7 B parameters, a token uses 17\.18 B[\s\S]*no room[\s\S]*Nothing of it fits\. even with its experts on disk it takes/,
+    );
+    const wrong = await maverick(['plan', 'llama4-maverick:Q9'], { environment });
+    expect([wrong.code, wrong.stderr]).toEqual([
+      2,
+      expect.stringContaining("There is no quantization 'q9' of llama4-maverick"),
+    ]);
+    expect((await maverick(['plan', model, '--backend', 'reference'])).code).toBe(2);
+  });
+});
+
 describe('generate', () => {
   test('greedy is repeatable, and tells why it ended and what it cost', async () => {
     const first = await generated('the sea', '-n', '8');

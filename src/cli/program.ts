@@ -12,8 +12,10 @@ import { addInspect } from './inspect.ts';
 import { addList } from './list.ts';
 import { addLogprobs } from './logprobs.ts';
 import { addPerplexity } from './perplexity.ts';
+import { addPlan } from './plan.ts';
 import { addPull } from './pull.ts';
 import { addQuantize } from './quantize.ts';
+import { addRoute } from './route.ts';
 import { addServe } from './serve.ts';
 import type { Terminal } from './terminal.ts';
 import { addTokenize } from './tokenize.ts';
@@ -48,6 +50,8 @@ export async function run(args: readonly string[], terminal: Terminal): Promise<
     addGenerate,
     addServe,
     addPull,
+    addRoute,
+    addPlan,
     addList,
     addInspect,
     addTokenize,

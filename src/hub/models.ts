@@ -43,7 +43,7 @@ const llama4Licence = {
   licence: 'Llama 4 Community License',
   licenceLink: 'https://www.llama.com/llama4/license/',
 };
-const large = ['Q2_K', 'Q3_K_S', 'Q3_K_M', 'Q4_K_S', 'Q4_K_M', 'Q5_K_M', 'Q6_K', 'Q8_0', 'BF16'] as const;
+const large = ['Q2_K', 'Q3_K_S', 'Q3_K_M', 'Q4_0', 'Q4_K_S', 'Q4_K_M', 'Q5_K_M', 'Q6_K', 'Q8_0', 'BF16'] as const;
 
 export const namedModels: readonly NamedModel[] = [
   {

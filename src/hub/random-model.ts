@@ -1,9 +1,9 @@
 // Makes a GGUF model of random weights in any geometry, streamed to disk: for the benchmark, for tests, and for a first run offline.
-
+import { open } from 'node:fs/promises';
 import { randomBlocks } from '../backends/reference/quantize.ts';
 import { seededRandom } from '../backends/reference/random.ts';
 import { byteLengthOf, type DType, formats } from '../checkpoint/dtype.ts';
-import { typed, type WritableValue, writeGguf } from '../checkpoint/gguf-writer.ts';
+import { layoutGguf, typed, type WritableValue, writeGguf } from '../checkpoint/gguf-writer.ts';
 
 /** The shape of a model. Names are those of the GGUF keys they become. */
 export interface Geometry {
@@ -45,6 +45,30 @@ export const benchmarkGeometry: Geometry = {
   moeStep: 2,
   vocab: 32000,
   contextLength: 16384,
+};
+
+/** Llama 4 Maverick, 17B-128E: 400.7 B parameters. */
+export const maverickGeometry: Geometry = {
+  architecture: 'llama4',
+  layers: 48,
+  dim: 5120,
+  heads: 40,
+  kvHeads: 8,
+  headDim: 128,
+  ff: 16384,
+  experts: 128,
+  expertFf: 8192,
+  moeStep: 2,
+  vocab: 202048,
+  contextLength: 1048576,
+};
+
+/** Llama 4 Scout, 17B-16E: 107.8 B parameters. */
+export const scoutGeometry: Geometry = {
+  ...maverickGeometry,
+  experts: 16,
+  moeStep: 1,
+  contextLength: 10485760,
 };
 
 /** A Llama 4 of a few megabytes with every kind of layer, to look around with. */
@@ -133,7 +157,8 @@ export const modelBytes = (g: Geometry, dtype: DType): number =>
     0,
   );
 
-function metadataOf(g: Geometry): Map<string, WritableValue> {
+/** What the header of a geometry's file says of it, its vocabulary left out. */
+export function metadataOf(g: Geometry): Map<string, WritableValue> {
   const a = g.architecture;
   const meta = new Map<string, WritableValue>([
     ['general.architecture', a],
@@ -160,7 +185,6 @@ function metadataOf(g: Geometry): Map<string, WritableValue> {
     if (g.chunk !== undefined) meta.set(`${a}.attention.chunk_size`, g.chunk);
     if (g.qkNorm !== undefined) meta.set(`${a}.use_qk_norm`, g.qkNorm);
   }
-  for (const [key, value] of vocabulary(g.vocab)) meta.set(key, value);
   return meta;
 }
 
@@ -244,8 +268,32 @@ export async function writeRandomModel(
   }
 
   await writeGguf(path, {
-    metadata: metadataOf(geometry),
+    metadata: new Map([...metadataOf(geometry), ...vocabulary(geometry.vocab)]),
     tensors: parts.map(part => ({ name: part.name, dtype: part.dtype, shape: part.shape, data: () => fill(part) })),
   });
   return path;
+}
+
+/**
+ * Writes the header of a model and leaves its weights out: files of full length that take no room on the disk, where it knows holes. All
+ * weights read as zeros. For what a size or a place in a file does, not for what a model says.
+ * @param maxBytes of one part's tensors; without it there is one file
+ * @returns the paths.
+ */
+export async function writeSparseModel(
+  path: string,
+  geometry: Geometry,
+  { dtype = 'Q4_0', maxBytes }: { readonly dtype?: DType; readonly maxBytes?: number } = {},
+): Promise<string[]> {
+  const parts = layoutGguf(path, {
+    metadata: new Map([...metadataOf(geometry), ...vocabulary(geometry.vocab)]),
+    tensors: tensorsOf(geometry, dtype),
+    ...(maxBytes && { split: { maxBytes } }),
+  });
+  for (const part of parts) {
+    await using file = await open(part.path, 'w');
+    await file.write(part.header);
+    await file.truncate(part.byteLength);
+  }
+  return parts.map(part => part.path);
 }
