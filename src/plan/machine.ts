@@ -3,6 +3,8 @@ import type { Backend, Tensor } from '../backends/backend.ts';
 import { randomBlocks } from '../backends/reference/quantize.ts';
 import { seededRandom } from '../backends/reference/random.ts';
 import { byteLengthOf, type DType, formats } from '../checkpoint/dtype.ts';
+import { summarize } from '../engine/log-softmax.ts';
+import { createSampler, createScratch } from '../engine/sampler.ts';
 
 /** Of weights of one format. Short rows are multiplied more exactly, and slower, than long ones. */
 export interface FormatSpeed {
@@ -25,6 +27,8 @@ export interface MachineSpeed {
   readonly operationSeconds: number;
   /** What a pass takes beside its operations, seconds: steps of the host, and reading the result. */
   readonly passSeconds: number;
+  /** Drawing a token from its logits on the host, seconds for each token of the vocabulary. */
+  readonly samplingSeconds: number;
   /** Bytes of weights a second from the system's cache of files into the backend, packed. */
   readonly loadBytes: number;
 }
@@ -62,6 +66,7 @@ export async function measureCommon(k: Backend): Promise<Omit<MachineSpeed, 'for
     operationSeconds: Math.max(0, operationSeconds),
     productSeconds: Math.max(0, productSeconds),
     passSeconds: Math.max(empty, steps / 10),
+    samplingSeconds: measureSampling(),
     loadBytes: await measureLoading(k),
   };
 }
@@ -110,6 +115,20 @@ async function measureAttention(k: Backend): Promise<Pick<MachineSpeed, 'attenti
     attentionMacs: (tokens * tokens * heads * headDim) / many,
     attentionBytes: (4 * tokens * kvHeads * headDim) / one,
   };
+}
+
+function measureSampling(): number {
+  const vocab = 32768;
+  const next = seededRandom(3);
+  const logits = Float32Array.from({ length: vocab }, () => 4 * next());
+  const summary = summarize(logits); // the backend's work, in an engine
+  const sampler = createSampler({ temperature: 1, seed: 1 }, createScratch(vocab), null);
+  const times = Array.from({ length: 24 }, () => {
+    const start = performance.now();
+    sampler.sample(logits.slice(), [0], summary);
+    return performance.now() - start;
+  });
+  return times.slice(8).sort((a, b) => a - b)[8]! / 1000 / vocab;
 }
 
 async function measureLoading(k: Backend): Promise<number> {
@@ -168,7 +187,7 @@ async function random(k: Backend, dtype: DType, rows: number, columns: number): 
 async function seconds(k: Backend, run: () => Tensor | Promise<Tensor>, after = (): void => {}): Promise<number> {
   const times: number[] = [];
   const begun = performance.now();
-  for (let i = 0; i < 8; i++) {
+  for (let i = 0; i < 24; i++) {
     const start = performance.now();
     await k.step(async () => k.read(await run()));
     if (i > 0) times.push(performance.now() - start);

@@ -10,7 +10,7 @@ import { type FormatSpeed, type MachineSpeed, measureCommon, measureFormat, spee
 
 const KEPT_MS = 24 * 3600e3;
 /** Counts changes of what is measured. */
-const VERSION = 1;
+const VERSION = 2;
 
 interface Dated<T> {
   readonly at: number;

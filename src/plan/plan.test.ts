@@ -32,6 +32,7 @@ const machine: MachineSpeed = {
   productSeconds: 10e-6,
   operationSeconds: 3e-6,
   passSeconds: 0.3e-3,
+  samplingSeconds: 4e-9,
   loadBytes: 5e9,
 };
 const options: PlanOptions = {

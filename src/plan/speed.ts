@@ -26,8 +26,6 @@ export interface Time {
 
 /** Operations of a layer beside its products: norms, rotations, attention's parts, sums, gates. */
 const OTHER_OPERATIONS = 16;
-/** Drawing a token from its logits on the host, seconds for each token of the vocabulary, measured with the sampler's usual options. */
-const SAMPLING_SECONDS = 4e-9;
 
 /** Products with `rows` rows each. */
 function productSeconds(
@@ -55,7 +53,7 @@ export function passTime(input: SpeedInput, rows: number, depth: number): Time {
   const { heads, kvHeads, headDim, experts } = work;
   // Experts that `rows` tokens want of a layer, if all are alike: a coupon collector's share.
   const distinct = experts > 0 ? experts * (1 - (1 - 1 / experts) ** rows) : 0;
-  let computing = machine.passSeconds + productSeconds(input, work.output, 1) + work.vocab * SAMPLING_SECONDS;
+  let computing = machine.passSeconds + productSeconds(input, work.output, 1) + work.vocab * machine.samplingSeconds;
   let waiting = 0;
   let bytesFromMemory = work.output.bytes;
   let bytesFromDisk = 0;
