@@ -54,7 +54,7 @@ export function memoryOf(bound: BoundModel, options: PlanOptions): MemoryPlan {
         longSequences: options.maxSequences,
         maxBatch,
       }),
-    cacheNumberBytes: 2,
+    cacheFloats: false,
   });
 }
 
