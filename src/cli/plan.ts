@@ -168,9 +168,9 @@ async function measured(
   const again = flags.measure ?? false;
   using bar = progressBar(terminal, 'Measuring this machine');
   bar.update(0, 10, 'the disk');
-  const disk = await kept.measureDisk(file === null ? cache : dirname(file), file, again);
-  if (rows.length === 0) return { machine: null, computing: null, disk };
   await using backend = await chooseBackend(flags.backend, flags.threads ?? availableParallelism());
+  const disk = await kept.measureDisk(file === null ? cache : dirname(file), file, again, backend);
+  if (rows.length === 0) return { machine: null, computing: null, disk };
   const wanted = rows.flatMap(({ bound }) => formatsOf(workOf(bound)));
   const machine = await kept.measure(backend, wanted, again, (done, all) => bar.update(done, all, 'products'));
   const { name, variant, threads } = backend;

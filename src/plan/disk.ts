@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Backend } from '../backends/backend.ts';
 
 const PIECE = 16 * 2 ** 20;
 /** As many as Node's threads for files do at once. */
@@ -12,13 +13,20 @@ const MOST_MS = 800;
 
 /**
  * Bytes a second of direct reads, several at a time, or null where the disk cannot be read past the cache.
+ * @param backend whose way of reading is measured, where it has one of its own; else Node's
  * @param file an existing file to read from, if it is large and has its bytes; else one is made in `folder` and removed
  */
-export async function measureDisk(folder: string, file: string | null): Promise<number | null> {
+export async function measureDisk(
+  folder: string,
+  file: string | null,
+  backend: Backend | null = null,
+): Promise<number | null> {
+  const read = (path: string, size: number): Promise<number | null> =>
+    backend?.fetch ? readAsExperts(backend, path, size) : readDirectly(path, size);
   const found = file === null ? null : await stat(file).catch(() => null);
   // Holes cost nothing to read, and say nothing about the disk.
   if (file !== null && found && found.size >= MADE_BYTES && found.blocks * 512 > found.size * 0.9)
-    return readDirectly(file, found.size);
+    return read(file, found.size);
   const path = join(folder, `.disk-${randomUUID()}`);
   try {
     await mkdir(folder, { recursive: true });
@@ -30,11 +38,42 @@ export async function measureDisk(folder: string, file: string | null): Promise<
       await made.write(piece, 0, PIECE, at);
     }
     await made.sync();
-    return await readDirectly(path, MADE_BYTES);
+    return await read(path, MADE_BYTES);
   } catch {
     return null; // full, read-only, or a system without direct reads: the plan says that it does not know
   } finally {
     await rm(path, { force: true }).catch(() => {});
+  }
+}
+
+/** As experts are read: pieces of some megabytes on their way at once, straight into the backend's memory. */
+async function readAsExperts(k: Backend, path: string, size: number): Promise<number | null> {
+  const [lanes, rows, columns] = [8, 1024, 2048];
+  const piece = rows * columns * 4;
+  const into = k.reserve('F32', [lanes, rows, columns]);
+  const pieces = Math.floor(size / piece);
+  let next = 0;
+  let done = 0;
+  const round = async (pieceCount: number, until: number): Promise<void> => {
+    const lane = async (index: number): Promise<void> => {
+      while (next < pieceCount && performance.now() < until) {
+        const offset = (next++ % pieces) * piece;
+        await k.fetch!([{ into, index, path, offset, chunkRows: 256 }], true).done;
+        done += piece;
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, (_, index) => lane(index)));
+  };
+  try {
+    await round(lanes, Infinity); // memory is taken at the first touch, which is no part of reading
+    done = 0;
+    const start = performance.now();
+    await round(Math.max(2 * pieces, 4 * lanes), start + MOST_MS);
+    return done / ((performance.now() - start) / 1000);
+  } catch {
+    return null;
+  } finally {
+    k.release(into);
   }
 }
 

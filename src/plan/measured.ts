@@ -10,7 +10,7 @@ import { type FormatSpeed, type MachineSpeed, measureCommon, measureFormat, spee
 
 const KEPT_MS = 24 * 3600e3;
 /** Counts changes of what is measured. */
-const VERSION = 2;
+const VERSION = 3;
 
 interface Dated<T> {
   readonly at: number;
@@ -119,10 +119,10 @@ export class Measured {
   }
 
   /** The same, measured where it is not known. @param file one to read from, or null */
-  async measureDisk(folder: string, file: string | null, again: boolean): Promise<number | null> {
+  async measureDisk(folder: string, file: string | null, again: boolean, backend: Backend): Promise<number | null> {
     const known = again ? null : await this.diskOf(file ?? folder);
     if (known !== null) return known;
-    const value = await measureDisk(folder, file);
+    const value = await measureDisk(folder, file, backend);
     if (value !== null) this.#kept.disks[await deviceOf(file ?? folder)] = { at: Date.now(), value };
     await this.#save();
     return value;
