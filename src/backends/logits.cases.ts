@@ -2,8 +2,8 @@
 import { type BackendCase, expectRelative, expectSame, gaussians, rowAt, uploadFloats } from './comparison.cases.ts';
 import { seededRandom } from './reference/random.ts';
 
-/** An exponential in float32 is off by 3e-7 at most, and sums of them are no worse. */
-const sumError = 5e-7;
+/** Relative. An exponential in float32 is off by 3e-7 at most; lanes add in an order of their own (eight lanes, 1,111 numbers: 6.2e-7). */
+const sumError = 1e-6;
 
 export const logitCases: readonly BackendCase[] = [
   {
