@@ -8,7 +8,7 @@ import { createNativeBackend } from '../src/backends/native/native.ts';
 import { byteAmount } from '../src/cli/options.ts';
 import { openLocalEngine } from '../src/engine/local-engine.ts';
 import type { Engine, EngineStats } from '../src/engine/types.ts';
-import { type Geometry, modelBytes, writeRandomModel } from '../src/hub/random-model.ts';
+import { maverickGeometry, modelBytes, writeRandomModel } from '../src/hub/random-model.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -27,20 +27,8 @@ if (!path) {
   console.error('usage: node bench/stream.ts FILE.gguf [--memory 22G] … (needs 50 GB of disk)');
   process.exit(2);
 }
-const geometry: Geometry = {
-  architecture: 'llama4',
-  layers: 10,
-  dim: 5120,
-  heads: 40,
-  kvHeads: 8,
-  headDim: 128,
-  ff: 16384,
-  experts: 128,
-  expertFf: 8192,
-  moeStep: 2,
-  vocab: 202048,
-  contextLength: 16384,
-};
+/** Ten of Maverick's layers, as they are. */
+const geometry = { ...maverickGeometry, layers: 10, contextLength: 16384 };
 if (!existsSync(path)) {
   console.log(`Making ${path}: ${(modelBytes(geometry, 'Q4_0') / 1e9).toFixed(1)} GB. Have 50 GB of disk free.`);
   await writeRandomModel(path, geometry, { dtype: 'Q4_0' });
