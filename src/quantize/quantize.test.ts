@@ -2,19 +2,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, copyFile, mkdir, mkdtemp, open, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { dequantize } from '../backends/reference/dequantize.ts';
+import { randomBlocks } from '../backends/reference/quantize.ts';
 import { seededRandom } from '../backends/reference/random.ts';
 import { byteLengthOf } from '../checkpoint/dtype.ts';
 import { layoutGguf, type SizedTensor, type WritableValue, writeGguf } from '../checkpoint/gguf-writer.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import { isFolderVision } from '../checkpoint/vision-names.ts';
 import { maverick } from '../cli/fake-terminal.cases.ts';
-import { tinyGeometry, writeRandomModel } from '../hub/random-model.ts';
+import { tinyGeometry, writeRandomModel, writeSparseModel } from '../hub/random-model.ts';
 import type { MixName } from './mixes.ts';
 import { metadataOfModel, tensorsOfModel } from './model-shapes.cases.ts';
 import { type PlanOptions, planQuantization } from './plan.ts';
@@ -47,6 +48,15 @@ async function tensorOf(path: string, name: string) {
 }
 
 const leftOver = (path: string): string[] => globSync(`${path.replace(/\.gguf$/, '')}*{partial,journal}`);
+
+/** A run that stops by itself when so many bytes are made, and what it left. */
+async function stopped(out: string, share: number, plan: PlanOptions = { type: 'Q6_K' }, from = model): Promise<void> {
+  const controller = new AbortController();
+  const onProgress = (done: number, total: number) => done > share * total && controller.abort(new Error('stop'));
+  await expect(run(from, out, plan, { signal: controller.signal, onProgress })).rejects.toThrow('stop');
+  expect(existsSync(out)).toBe(false);
+  expect(leftOver(out).length).toBeGreaterThan(1);
+}
 
 describe('what comes out', () => {
   test.each<MixName>(['Q4_K_M', 'Q8_0', 'IQ4_XS', 'MXFP4_MOE', 'F16', 'F32', 'BF16'])(
@@ -114,6 +124,40 @@ describe('what comes out', () => {
       expect(Buffer.compare((await tensorOf(paths[0]!, name)).bytes, (await tensorOf(whole, name)).bytes)).toBe(0);
     expect(parts.tensors.size).toBe(one.tensors.size);
   });
+
+  test.each<MixName>(['Q8_0', 'Q4_K_M', 'F16'])(
+    '%s: zeros stay holes, and what lies between them is there',
+    async type => {
+      const from = join(folder, `holes-${type}.gguf`);
+      const out = join(folder, `holes-to-${type}.gguf`);
+      await writeSparseModel(from, { ...tinyGeometry, ff: 8192 }, { dtype: 'BF16' });
+      const name = 'blk.2.ffn_gate.weight';
+      const row = randomBlocks('BF16', 256, seededRandom(5), 1);
+      await using source = await openCheckpoint(from);
+      await using file = await open(from, 'r+');
+      await file.write(row, 0, row.length, source.placeOf!(source.tensors.get(name)!)!.offset + 5000 * row.length);
+      await run(from, out, { type });
+      const { size, blocks } = await stat(out);
+      expect(blocks * 512).toBeLessThan(size / 3);
+      await using made = await openCheckpoint(out);
+      for (const { dtype, ...tensor } of made.tensors.values()) {
+        const { bytes } = await tensorOf(out, tensor.name);
+        const want = new Uint8Array(bytes.length);
+        if (tensor.name === name)
+          want.set(
+            encodeRows(dtype as EncodableDType, dequantize('BF16', row, 256), 256),
+            5000 * byteLengthOf(dtype, 256),
+          );
+        expect(Buffer.compare(bytes, want), tensor.name).toBe(0);
+      }
+      // A run that goes on trusts no hole: what lies there may be another's.
+      const again = join(folder, `holes-again-${type}.gguf`);
+      await stopped(again, 0.5, { type }, from);
+      await writeFile(partialPath(again), Buffer.alloc(size, 255));
+      await run(from, again, { type });
+      expect(Buffer.compare(await readFile(again), await readFile(out))).toBe(0);
+    },
+  );
 
   test('what is quantized already is quantized again only when asked', async () => {
     const [q8, q4] = [join(folder, 'again-q8.gguf'), join(folder, 'again-q4.gguf')];
@@ -194,15 +238,6 @@ describe('a run that was ended', () => {
     expect(globSync(join(folder, 'twice*'))).toEqual([out]);
     expect((await tensorOf(out, 'blk.0.attn_q.weight')).dtype).toBe('Q5_K');
   });
-
-  /** A run that stops by itself when so many bytes are made, and what it left. */
-  async function stopped(out: string, share: number, plan: PlanOptions = { type: 'Q6_K' }): Promise<void> {
-    const controller = new AbortController();
-    const onProgress = (done: number, total: number) => done > share * total && controller.abort(new Error('stop'));
-    await expect(run(model, out, plan, { signal: controller.signal, onProgress })).rejects.toThrow('stop');
-    expect(existsSync(out)).toBe(false);
-    expect(leftOver(out).length).toBeGreaterThan(1);
-  }
 
   test('what was made is not made again, and what is damaged is', async () => {
     const [want, out] = [join(folder, 'q6.gguf'), join(folder, 'stopped.gguf')];

@@ -19,6 +19,8 @@ export interface QuantizeOptions {
   /** What an earlier run left is not used. */
   readonly restart?: boolean;
   readonly signal?: AbortSignal;
+  /** Bytes free on the disk of the result; default: asks the system. */
+  readonly freeBytes?: (folder: string) => Promise<number>;
   /** @param done bytes of the files to be; in the phase `verifying` they are read again */
   readonly onProgress?: (done: number, total: number, phase: 'quantizing' | 'verifying') => void;
 }
@@ -75,7 +77,8 @@ export async function discard(plan: Plan): Promise<void> {
 
 const exists = (path: string) => stat(path).catch(() => null);
 
-async function checkPlaces(source: Checkpoint, plan: Plan, { overwrite, restart }: QuantizeOptions): Promise<void> {
+async function checkPlaces(source: Checkpoint, plan: Plan, options: QuantizeOptions): Promise<void> {
+  const { overwrite, restart, freeBytes = freeBytesAt } = options;
   const from = await exists(source.path);
   let missing = 0;
   const resumed = !restart && (await exists(journalPath(plan.path))) !== null;
@@ -92,13 +95,22 @@ async function checkPlaces(source: Checkpoint, plan: Plan, { overwrite, restart 
     missing += byteLength - Math.min(byteLength, (partial?.blocks ?? 0) * 512);
   }
   const folder = dirname(resolve(plan.path));
-  const disk = await statfs(folder).catch(() => null);
-  if (!disk) throw new QuantizeError(`${folder} does not exist; make it first.`);
-  if (disk.bavail * disk.bsize < missing)
+  const free = await freeBytes(folder).catch(() => null);
+  if (free === null) throw new QuantizeError(`${folder} does not exist; make it first.`);
+  if (free < missing)
     throw new QuantizeError(
-      `${folder}: ${missing} bytes are still to be written, the disk has ${disk.bavail * disk.bsize} left; free room or choose another place.`,
+      `${folder}: ${missing} bytes are still to be written, the disk has ${free} left; free room or choose another place.`,
     );
 }
+
+async function freeBytesAt(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+/** Whether the first byte is zero, and every byte is the one before it. */
+const isZeros = (bytes: Uint8Array): boolean =>
+  bytes[0] === 0 && Buffer.compare(bytes.subarray(1), bytes.subarray(0, -1)) === 0;
 
 /** One file of the result while it is made. */
 interface OpenPart {
@@ -114,6 +126,8 @@ class Run implements AsyncDisposable {
   readonly #options: QuantizeOptions;
   readonly #pool: EncodePool;
   readonly #parts: readonly OpenPart[];
+  /** Files that nothing was written to before: what is not written of them reads as zeros. */
+  readonly #fresh: boolean;
 
   private constructor(
     source: Checkpoint,
@@ -129,6 +143,7 @@ class Run implements AsyncDisposable {
     this.#options = options;
     this.#pool = pool;
     this.#parts = parts;
+    this.#fresh = journal.done.size === 0;
   }
 
   static async begin(source: Checkpoint, plan: Plan, journal: Journal, options: QuantizeOptions): Promise<Run> {
@@ -198,6 +213,7 @@ class Run implements AsyncDisposable {
   }
 
   async #write({ part, offset }: Range, bytes: Uint8Array): Promise<void> {
+    if (this.#fresh && isZeros(bytes)) return; // a hole, which takes no room
     const { path, file } = this.#parts[part]!;
     try {
       for (let done = 0; done < bytes.length; )
@@ -271,7 +287,7 @@ async function openPart(part: GgufPart<SizedTensor>, resumed: boolean): Promise<
   try {
     // A part may have its name already, where a run was ended between the first name and the last.
     if (resumed && !(await exists(partial)) && (await exists(path))?.size === byteLength) await rename(path, partial);
-    file = await open(partial, (await exists(partial)) ? 'r+' : 'w+');
+    file = await open(partial, resumed && (await exists(partial)) ? 'r+' : 'w+');
     await file.truncate(byteLength);
     for (const { offset, bytes } of betweenTensors(part)) await file.write(bytes, 0, bytes.length, offset);
     return { path: partial, file };
