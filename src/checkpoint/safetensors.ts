@@ -27,7 +27,7 @@ export const hasSafetensors = ({ names }: Folder): boolean => names.has(singleNa
  */
 export async function openSafetensors(folder: Folder): Promise<RawTensors> {
   const index = folder.names.has(indexName) ? await readIndex(folder) : null;
-  const files = index ? [...new Set(index.values())] : [singleName];
+  const files = filesOf(index);
   const missing = files.find(name => !folder.names.has(name));
   if (missing !== undefined)
     throw new CheckpointError(
@@ -64,6 +64,13 @@ export async function openSafetensors(folder: Folder): Promise<RawTensors> {
   }
   return { tensors, sources };
 }
+
+/** The names of the files of weights, whether they are there or not. @throws CheckpointError where the index is damaged */
+export const safetensorsFilesOf = async (folder: Folder): Promise<string[]> =>
+  filesOf(folder.names.has(indexName) ? await readIndex(folder) : null);
+
+const filesOf = (index: ReadonlyMap<string, string> | null): string[] =>
+  index ? [...new Set(index.values())] : [singleName];
 
 /** Names of tensors and of the files they are in. */
 async function readIndex(folder: Folder): Promise<Map<string, string>> {

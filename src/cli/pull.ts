@@ -12,7 +12,7 @@ export const addPull = (program: Command, terminal: Terminal): Command =>
     )
     .argument(
       '<name>',
-      "a short name such as smollm2 or smollm2:Q8_0, or hf:owner/repo[:file] (a file's name or a quantization)",
+      "a short name such as smollm2 or smollm2:Q8_0, or hf:owner/repo[:file] (a file's name, a quantization, or safetensors)",
     )
     .option('--json', 'print what was pulled as JSON')
     .addHelpText('after', () => `\n${examples}`)
@@ -22,6 +22,7 @@ const examples = `Examples:
   maverick pull smollm2                    a small model to try things with (105 MB)
   maverick pull llama4-scout:Q3_K_M        Llama 4 Scout in another quantization
   maverick pull hf:owner/repo:Q4_K_M       any GGUF model on the hub
+  maverick pull hf:owner/repo              its safetensors, where it has no GGUF
 
 A gated model needs its licence accepted on its page and a token in HF_TOKEN. 'maverick list --all' shows the short names.`;
 

@@ -78,7 +78,7 @@ export function chooseFiles(what: string, paths: readonly string[], file: string
     throw new HubError(
       'missing',
       file === null
-        ? `${what} holds no GGUF file that could be chosen${there ? ` (it has ${there}; name one after a colon)` : '. Look for a repository whose name ends in -GGUF'}.`
+        ? `${what} holds no GGUF file that could be chosen${there ? ` (it has ${there}; name one after a colon)` : ', and no safetensors. Look for a repository whose name ends in -GGUF'}.`
         : `${what} has no file or quantization '${file}'. It has: ${there || 'no GGUF files'}.`,
     );
   }

@@ -30,17 +30,23 @@ export const incompletePath = (blob: string): string => `${blob}.maverick.incomp
  * @throws HubError: `integrity` when the bytes are wrong twice; the kinds of `retrying` and `get`.
  */
 export async function download(repo: RepoInfo, file: RepoFile, options: DownloadOptions): Promise<string> {
+  const blob = await downloadBlob(repo, file, options);
+  options.onProgress?.(file.bytes, 'downloading');
+  const snapshot = cachePaths(options.settings.cache, repo.repo).snapshot(repo.commit, file.path);
+  if ((await lengthOf(snapshot)) !== file.bytes) await linkToBlob(blob, snapshot);
+  return snapshot;
+}
+
+/** The same without a place under snapshots/, where it would be a part of a model: for files that are looked at first. */
+export async function downloadBlob(repo: RepoInfo, file: RepoFile, options: DownloadOptions): Promise<string> {
   const paths = cachePaths(options.settings.cache, repo.repo);
   const blob = paths.blob(file.hash.hex);
-  const snapshot = paths.snapshot(repo.commit, file.path);
   if ((await lengthOf(blob)) !== file.bytes) {
     await using lock = await acquireLock(paths.lock(file.hash.hex), options);
     // Another process may have finished it while this one waited.
     if ((await lengthOf(blob)) !== file.bytes) await fetchBlob(repo, file, blob, lock, options);
   }
-  options.onProgress?.(file.bytes, 'downloading');
-  if ((await lengthOf(snapshot)) !== file.bytes) await linkToBlob(blob, snapshot);
-  return snapshot;
+  return blob;
 }
 
 async function fetchBlob(

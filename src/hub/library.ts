@@ -109,7 +109,7 @@ export async function findModel(name: string, settings: HubSettings): Promise<Li
     throw new HubError(
       'missing',
       found.file === 'config.json'
-        ? `${found.name} is not whole yet: shards are missing in ${found.path}. Fetch them as you fetched the others.`
+        ? `${found.name} is not whole yet: shards are missing in ${found.path}. Go on with: maverick pull ${found.name}:safetensors`
         : `${found.name} is not whole yet: parts of ${found.file} are missing. Go on with: maverick pull ${found.name}`,
     );
   throw new HubError('missing', unknownName(name, models));
@@ -150,6 +150,7 @@ function byReference(
     model =>
       model.file.toLowerCase() === wanted ||
       basename(model.file).toLowerCase() === wanted ||
+      (wanted === 'safetensors' && model.file === 'config.json') ||
       model.quantization?.toLowerCase() === wanted ||
       (quantizationOf(file) !== null && model.file.replace(/-\d{5}-of-/, '') === file.replace(/-\d{5}-of-/, '')),
   );

@@ -8,6 +8,7 @@ import { HubError } from './errors.ts';
 import type { HttpOptions } from './http.ts';
 import { type Listing, repoListing } from './listing.ts';
 import { acquireLock } from './lock.ts';
+import { isFolder } from './model-files.ts';
 import type { RemoteFiles } from './partial-source.ts';
 import { parseReference } from './reference.ts';
 
@@ -36,11 +37,13 @@ export async function openPartial(name: string, options: PartialOptions): Promis
   const { settings } = options;
   const listing = await repoListing(reference, options);
   const { info, files } = listing;
-  const chosen = chooseFiles(
-    `hf:${info.repo}`,
-    files.map(file => file.path),
-    reference.file,
-  );
+  const all = files.map(file => file.path);
+  if (isFolder(all, reference.file))
+    throw new HubError(
+      'missing',
+      `${name} is a folder of safetensors, which runs when all of it is here. Get it with: maverick pull ${name}`,
+    );
+  const chosen = chooseFiles(`hf:${info.repo}`, all, reference.file);
   await options.onListing?.(listing);
   const paths = cachePaths(settings.cache, info.repo);
   const parts = chosen.parts.map(path => files.find(file => file.path === path)!);

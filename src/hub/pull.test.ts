@@ -37,6 +37,7 @@ beforeEach(async () => {
     'someone/Tiny-GGUF': repo,
     'meta/Gated-GGUF': { ...repo, gated: true },
     'someone/plain': { ...repo, files: { 'model.safetensors': model } },
+    'someone/nothing': { ...repo, files: { 'README.md': model } },
   });
   cache = await mkdtemp(join(tmpdir(), 'maverick-hub-'));
 });
@@ -289,7 +290,8 @@ describe('a hub that refuses', () => {
     ['hf:someone/Tiny-GGUF@other', 'missing', /RevisionNotFound/],
     ['hf:someone/Tiny-GGUF:Q3_K_S', 'missing', /It has: BF16, Q4_K_M, Q8_0/],
     ['hf:someone/Tiny-GGUF:broken/Tiny-Q2_K-00002-of-00002.gguf', 'missing', /2 parts, and only 1/],
-    ['hf:someone/plain', 'missing', /-GGUF/],
+    ['hf:someone/plain', 'missing', /no model in safetensors: config\.json/],
+    ['hf:someone/nothing', 'missing', /-GGUF/],
     ['hf:nonsense', 'name', /hf:owner\/repository/],
     ['hf:../..', 'name', /hf:owner\/repository/],
     ['hf:someone/Tiny-GGUF:../../x.gguf', 'name', /outside/],

@@ -3,14 +3,14 @@ import { mkdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Licence, type RepoFile, type RepoInfo, repoFiles, repoInfo } from './api.ts';
 import { cachePaths, lengthOf, writeRef } from './cache.ts';
-import { chooseFiles } from './choose.ts';
 import { download, incompleteBytes } from './download.ts';
 import { HubError } from './errors.ts';
 import type { HttpOptions } from './http.ts';
+import { modelFiles } from './model-files.ts';
 import { namedModel, namedModels } from './models.ts';
 import { type HubReference, parseReference, repoFolder } from './reference.ts';
 
-/** Known before the first byte of a model is fetched. */
+/** Known before the first weight of a model is fetched. */
 export interface PullPlan {
   readonly repo: string;
   readonly commit: string;
@@ -41,7 +41,7 @@ export interface PullOptions extends HttpOptions {
 }
 
 export interface Pulled {
-  /** Path of the model's first file. */
+  /** Path of the model's first file, or of the folder of its safetensors. */
   readonly path: string;
   readonly repo: string;
   readonly commit: string;
@@ -52,7 +52,7 @@ export interface Pulled {
 const spareBytes = 64 * 2 ** 20;
 
 /**
- * Pulls `smollm2`, `smollm2:Q8_0`, `hf:owner/repo` or `hf:owner/repo:file` into the cache. What is there already is not fetched again.
+ * Pulls `smollm2`, `smollm2:Q8_0`, `hf:owner/repo`, `hf:owner/repo:file` or `hf:owner/repo:safetensors` into the cache. What is there already is not fetched again.
  * @throws HubError.
  */
 export async function pull(name: string, options: PullOptions): Promise<Pulled> {
@@ -83,14 +83,10 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
   const what = `hf:${reference.repo}`;
   const repo = await repoInfo(reference.repo, reference.revision, options);
   const there = await repoFiles(repo, options);
-  const chosen = chooseFiles(
-    what,
-    there.map(file => file.path),
-    reference.file,
-  );
+  const model = await modelFiles(repo, there, reference.file, options);
   const byPath = new Map(there.map(file => [file.path, file]));
   const texts = there.filter(file => /^(LICENSE|NOTICE|USE_POLICY)[^/]*$/i.test(file.path) && file.bytes <= 2 ** 20);
-  const files = [...texts, ...chosen.parts.map(path => byPath.get(path)!)];
+  const files = [...texts, ...model.paths.map(path => byPath.get(path)!)];
 
   const present = await Promise.all(files.map(file => bytesHere(cache, repo, file)));
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -99,11 +95,10 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
   await ensureRoom(what, cache, bytes - presentBytes, options);
   options.onPlan?.({ repo: repo.repo, commit: repo.commit, licence: repo.licence, files, bytes, presentBytes });
 
-  let path = '';
   let done = 0;
   for (const file of files) {
     const before = done;
-    const at = await download(repo, file, {
+    await download(repo, file, {
       ...options,
       onWait: () => options.onWait?.(file.path),
       onProgress: (fileBytes, phase) =>
@@ -116,12 +111,16 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
           total: bytes,
         }),
     });
-    if (file.path === chosen.path) path = at;
     done += file.bytes;
   }
-  if (reference.revision !== repo.commit)
-    await writeRef(cachePaths(cache, repo.repo).ref(reference.revision), repo.commit);
-  return { path, repo: repo.repo, commit: repo.commit, licence: repo.licence };
+  const paths = cachePaths(cache, repo.repo);
+  if (reference.revision !== repo.commit) await writeRef(paths.ref(reference.revision), repo.commit);
+  return {
+    path: paths.snapshot(repo.commit, model.entry ?? ''),
+    repo: repo.repo,
+    commit: repo.commit,
+    licence: repo.licence,
+  };
 }
 
 async function bytesHere(cache: string, repo: RepoInfo, file: RepoFile): Promise<number> {

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../checkpoint.ts';
 import { type Folder, modelNameOf, readSmallFile } from '../folder.ts';
 import { Fields, parseJson } from '../json.ts';
 import { openSafetensors } from '../safetensors.ts';
-import { readConfig } from './config.ts';
+import { type ModelConfig, readConfig } from './config.ts';
 import { arrangeTensors } from './tensors.ts';
 import { readTokenizer } from './tokenizer.ts';
 
@@ -15,9 +15,7 @@ const maxConfigBytes = 2 ** 20;
  * @throws CheckpointError naming the file, and the field or tensor in it, that is wrong
  */
 export async function openHuggingFace(folder: Folder): Promise<Checkpoint> {
-  const path = `${folder.path}/config.json`;
-  const config = new Fields(path, parseJson(path, await readSmallFile(folder, 'config.json', maxConfigBytes)));
-  const { shape, metadata } = readConfig(config);
+  const { config, shape, metadata } = await readFolderConfig(folder);
   metadata.set('general.name', modelNameOf(folder.path));
   const text = config.inner('text_config');
   const tokenIds = text?.get('eos_token_id') === undefined ? config : text;
@@ -29,4 +27,11 @@ export async function openHuggingFace(folder: Folder): Promise<Checkpoint> {
     await Promise.all(sources.map(source => source[Symbol.asyncDispose]()));
     throw error;
   }
+}
+
+/** What config.json says. @throws CheckpointError also where it describes a model that cannot be read */
+export async function readFolderConfig(folder: Folder): Promise<ModelConfig & { readonly config: Fields }> {
+  const path = `${folder.path}/config.json`;
+  const config = new Fields(path, parseJson(path, await readSmallFile(folder, 'config.json', maxConfigBytes)));
+  return { config, ...readConfig(config) };
 }
