@@ -1,7 +1,8 @@
 // Which expert should leave memory when another needs its place? Policies on traces of routing, by the share of wants found in memory.
 //   node bench/expert-policies.ts [--experts 128] [--layers 24] [--tokens 20000]
 // Traces: even (every expert alike), skewed (Zipf within each layer, another order in each), drifting (skewed, and the order changes slowly), and
-// prompts (passes of 512 tokens among single ones). Belady knows the future: nothing can be better.
+// prompts (passes of 512 tokens among single ones). Belady knows the future: nothing can be better. Quotas give every layer its own part of
+// memory; pinned experts are those that the first third of the trace wanted most, and never leave.
 import { parseArgs } from 'node:util';
 import { seededRandom } from '../src/backends/reference/random.ts';
 import { ExpertUse } from '../src/model/expert-policy.ts';
@@ -15,6 +16,9 @@ const { values } = parseArgs({
 });
 const [experts, layers, tokens] = [Number(values.experts), Number(values.layers), Number(values.tokens)];
 const random = seededRandom(7);
+
+const share = 0.41; // of all experts in memory
+const slots = Math.floor(share * layers * experts);
 
 /** What each pass wants of each layer: rows of the pass, and how often each expert is wanted. */
 type Pass = { readonly rows: number; readonly wants: readonly Map<number, number>[] };
@@ -73,6 +77,8 @@ function trace(skew: number, drift: number, promptEvery: number): Pass[] {
 }
 
 interface Policy {
+  /** Whether each layer has its own part of memory. */
+  readonly quotas?: boolean;
   used(key: number, now: number): void;
   seen?(layer: number, rows: number, times: Map<number, number>): void;
   /** The higher, the sooner it goes. */
@@ -82,13 +88,32 @@ const lastUse = (): Policy => {
   const last = new Map<number, number>();
   return { used: (key, now) => void last.set(key, now), score: (key, _, now) => now - last.get(key)! };
 };
+const leastOften = (): Policy => {
+  const count = new Map<number, number>();
+  return { used: key => void count.set(key, (count.get(key) ?? 0) + 1), score: key => -count.get(key)! };
+};
+/** Of `part` of memory the experts wanted most in the recording, which is the first third; the rest is for the least recently used. */
+function pinned(passes: readonly Pass[], part: number): Policy {
+  const times = new Map<number, number>();
+  for (const { wants } of passes.slice(0, Math.floor(passes.length / 3)))
+    for (const [layer, wanted] of wants.entries())
+      for (const [expert, count] of wanted) {
+        const key = layer * experts + expert;
+        times.set(key, (times.get(key) ?? 0) + count);
+      }
+  const most = [...times].sort(([, a], [, b]) => b - a).slice(0, Math.floor(part * slots));
+  const stay = new Set(most.map(([key]) => key));
+  const rest = lastUse();
+  return { used: rest.used, score: (key, layer, now) => (stay.has(key) ? -1 : rest.score(key, layer, now)) };
+}
 const policies: Record<string, (passes: readonly Pass[]) => Policy> = {
   random: () => ({ used() {}, score: () => random() }),
   'least recently used': lastUse,
-  'least often used': () => {
-    const count = new Map<number, number>();
-    return { used: key => void count.set(key, (count.get(key) ?? 0) + 1), score: key => -count.get(key)! };
-  },
+  'least often used': leastOften,
+  'quotas, least recently used': () => ({ ...lastUse(), quotas: true }),
+  'quotas, least often used': () => ({ ...leastOften(), quotas: true }),
+  'half pinned by frequency': passes => pinned(passes, 0.5),
+  'nine tenths pinned': passes => pinned(passes, 0.9),
   'ours: expected wait': () => {
     const use = new ExpertUse(layers, experts);
     return {
@@ -117,6 +142,8 @@ const policies: Record<string, (passes: readonly Pass[]) => Policy> = {
 
 function hitRate(passes: readonly Pass[], policy: Policy, slots: number): number {
   const held = new Set<number>();
+  const ofLayer = new Int32Array(layers);
+  const quota = Math.floor(slots / layers);
   let [hits, wanted, now] = [0, 0, 0];
   for (const [at, { rows, wants }] of passes.entries())
     for (const [layer, times] of wants.entries()) {
@@ -128,16 +155,20 @@ function hitRate(passes: readonly Pass[], policy: Policy, slots: number): number
         if (held.has(key)) {
           if (counted) hits++;
         } else {
-          if (held.size >= slots) {
+          const own = policy.quotas === true;
+          if (own ? ofLayer[layer]! >= quota : held.size >= slots) {
             let victim = -1;
             let worst = -Infinity;
             for (const other of held) {
+              if (own && Math.floor(other / experts) !== layer) continue;
               const score = policy.score(other, layer, now);
               if (score > worst) [worst, victim] = [score, other];
             }
             held.delete(victim);
+            ofLayer[Math.floor(victim / experts)]!--;
           }
           held.add(key);
+          ofLayer[layer]!++;
         }
         policy.used(key, now++);
       }
@@ -153,8 +184,6 @@ const traces: Record<string, Pass[]> = {
   'prompts of 512, even': trace(0, 0, 64),
   'prompts of 512, Zipf 1.1': trace(1.1, 0, 64),
 };
-const share = 0.41; // of all experts in memory
-const slots = Math.floor(share * layers * experts);
 console.log(
   `${layers} layers of ${experts} experts, ${slots} held (${100 * share} %): share of wants found in memory, %`,
 );

@@ -1,4 +1,5 @@
 // How often an expert that a text wants is in memory already, when so many of them are: by a recorded routing.
+import { ExpertUse } from '../model/expert-policy.ts';
 
 /** A routing as `maverick route` writes it, or a part of it. */
 export interface Trace {
@@ -42,24 +43,45 @@ export function readTrace(text: string, path: string): Trace {
 }
 
 /**
- * Share of wanted experts that are held, when `share` of all are and the least recently used gives way. The text is gone through
- * once to fill memory and once more to count, as long runs on texts of its kind would.
+ * Share of wanted experts that are held, when `share` of all are and places are given as a streamed model's are (`ExpertStream`): to
+ * whoever will be wanted soonest, as far as the past tells. The text is gone through once to fill memory and once more to count, as
+ * long runs on texts of its kind would.
  */
-export function hitRate(trace: Trace, share: number): number {
-  const slots = Math.max(1, Math.floor(share * trace.experts * trace.layers));
-  const held = new Set<number>();
+export function hitRate({ experts, layers, tokens }: Trace, share: number): number {
+  const slots = Math.max(1, Math.floor(share * experts * layers));
+  const use = new ExpertUse(layers, experts);
+  const held: number[] = [];
+  const slotOf = new Map<number, number>();
   let hits = 0;
   let wanted = 0;
   for (const counts of [false, true])
-    for (const token of trace.tokens)
+    for (const token of tokens)
       for (const [layer, expert] of token.entries()) {
-        const key = layer * trace.experts + expert;
-        const hit = held.delete(key);
-        if (!hit && held.size >= slots) held.delete(held.values().next().value!);
-        held.add(key);
+        const key = layer * experts + expert;
+        use.seen(layer, 1, [[expert, 1]]);
+        const hit = slotOf.has(key);
+        if (!hit) {
+          const slot = held.length < slots ? held.length : lastWanted(held, other => use.waitOf(other, layer));
+          if (slot < held.length) slotOf.delete(held[slot]!);
+          held[slot] = key;
+          slotOf.set(key, slot);
+        }
         if (!counts) continue;
         wanted++;
         if (hit) hits++;
       }
   return wanted === 0 ? 1 : hits / wanted;
+}
+
+function lastWanted(held: readonly number[], waitOf: (key: number) => number): number {
+  let longest = -1;
+  let found = 0;
+  for (const [slot, key] of held.entries()) {
+    const wait = waitOf(key);
+    if (wait > longest) {
+      longest = wait;
+      found = slot;
+    }
+  }
+  return found;
 }

@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
+import { createReferenceBackend } from '../backends/reference/reference.ts';
 import { createWasmBackend } from '../backends/wasm/wasm.ts';
-import { CheckpointError } from '../checkpoint/checkpoint.ts';
+import { CheckpointError, type TensorInfo } from '../checkpoint/checkpoint.ts';
 import { namedModels } from '../hub/models.ts';
 import { maverickGeometry, tinyGeometry } from '../hub/random-model.ts';
 import { planModel } from '../model/config.ts';
+import { ExpertStream } from '../model/expert-stream.ts';
 import { bindWeights } from '../model/weights.ts';
 import { measureDisk } from './disk.ts';
 import { checkpointOf, checkpointOfName } from './geometry-checkpoint.ts';
-import { hitRate, readTrace, type Trace } from './hit-rate.ts';
+import { hitRate, readTrace } from './hit-rate.ts';
 import type { MachineSpeed } from './machine.ts';
 import { Measured } from './measured.ts';
 import { memoryOf, memoryOrReason, type PlanOptions, planSpeed } from './plan.ts';
@@ -145,31 +147,36 @@ describe('routing', () => {
     expect([foundBy(first!, 1), foundBy(first!, 2), foundBy(third!, 1)]).toEqual([0, 0.4, 0.8]);
   });
 
-  test('a memory of the least recently used finds what the distances say, and even routing its share', () => {
-    fc.assert(
-      fc.property(
-        fc.array(fc.nat({ max: 7 }), { minLength: 1, maxLength: 80 }),
-        fc.integer({ min: 1, max: 8 }),
-        (once, slots) => {
-          const trace: Trace = { experts: 8, layers: 1, tokens: once.map(id => [id]) };
-          // Once to fill the memory, once to be counted.
-          const both = routingFigures({
-            layers: [0],
-            experts: 8,
-            expertsPerToken: 1,
-            ids: Uint16Array.from([...once, ...once]),
-          })[0]!;
-          const before = routingFigures({
-            layers: [0],
-            experts: 8,
-            expertsPerToken: 1,
-            ids: Uint16Array.from(once),
-          })[0]!;
-          const found = foundBy(both, slots) * 2 * once.length - foundBy(before, slots) * once.length;
-          expect(hitRate(trace, slots / 8)).toBeCloseTo(found / once.length, 9);
+  test('a trace finds in memory what a streamed model would, want by want', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat({ max: 7 }), fc.nat({ max: 3 })), { minLength: 1, maxLength: 60 }),
+        fc.integer({ min: 1, max: 16 }),
+        async (tokens, slots) => {
+          const backend = createReferenceBackend();
+          const matrix = (name: string): TensorInfo => ({ name, dtype: 'F32', shape: [8, 1, 1], byteLength: 32 });
+          const layers = [1, 3].map(index => ({ index, gate: matrix('g'), up: matrix('u'), down: matrix('d') }));
+          const stream = ExpertStream.create({
+            backend,
+            path: 'x',
+            layers,
+            slots: [slots],
+            read: () => ({ done: Promise.resolve(0n), hurry() {}, cancel() {} }),
+          });
+          let before = 0;
+          for (const _ of [1, 2]) {
+            before = stream.stats.hits;
+            for (const token of tokens)
+              for (const [layer, expert] of token.entries()) {
+                const ids = backend.integers(Int32Array.of(expert), [1, 1]);
+                for await (const _ of stream.storeOf(layer).load(ids, ids));
+              }
+          }
+          const found = (stream.stats.hits - before) / (2 * tokens.length);
+          expect(hitRate({ experts: 8, layers: 2, tokens }, slots / 16)).toBeCloseTo(found, 9);
         },
       ),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
