@@ -80,11 +80,18 @@ export async function locate(name: string, terminal: Terminal): Promise<Located>
   } catch (error) {
     if (!name.startsWith('hf:') || !(error instanceof HubError && error.kind === 'missing')) throw error;
   }
-  const [{ openPartial }, { hubSettings }] = await Promise.all([
+  const [{ agreeToLicence }, { openPartial }, { hubSettings }] = await Promise.all([
+    import('./agree.ts'),
     import('../hub/partial.ts'),
     import('../hub/settings.ts'),
   ]);
-  const model = await openPartial(name, { settings: hubSettings(terminal.environment), signal: terminal.signal });
+  const settings = hubSettings(terminal.environment);
+  const model = await openPartial(name, {
+    settings,
+    signal: terminal.signal,
+    onListing: ({ info: { licence, repo, commit } }) =>
+      agreeToLicence({ licence: licence.name, repo, commit }, settings.cache, terminal),
+  });
   if (model.presentBytes < model.bytes)
     note(
       terminal,

@@ -14,9 +14,12 @@ export const addPull = (program: Command, terminal: Terminal): Command =>
       '<name>',
       "a short name such as smollm2 or smollm2:Q8_0, or hf:owner/repo[:file] (a file's name, a quantization, or safetensors)",
     )
+    .option('--accept-licence', "agree to the model's licence and use policy, where nobody can be asked")
     .option('--json', 'print what was pulled as JSON')
     .addHelpText('after', () => `\n${examples}`)
-    .action((name: string, flags: { json?: boolean }) => runPull(name, flags, terminal).then(() => undefined));
+    .action((name: string, flags: { json?: boolean; acceptLicence?: boolean }) =>
+      runPull(name, flags, terminal).then(() => undefined),
+    );
 
 const examples = `Examples:
   maverick pull smollm2                    a small model to try things with (105 MB)
@@ -29,22 +32,24 @@ A gated model needs its licence accepted on its page and a token in HF_TOKEN. 'm
 /** Pulls with a bar, the licence and the size shown first. Gives the path of the model's first file. */
 export async function runPull(
   name: string,
-  flags: { json?: boolean; attempts?: number; stallMs?: number; quiet?: boolean },
+  flags: { json?: boolean; acceptLicence?: boolean; attempts?: number; stallMs?: number; quiet?: boolean },
   terminal: Terminal,
 ): Promise<string> {
-  const [{ pull }, { hubSettings }, { namedModels }] = await Promise.all([
+  const [{ agreeToLicence }, { pull }, { hubSettings }, { namedModels }] = await Promise.all([
+    import('./agree.ts'),
     import('../hub/pull.ts'),
     import('../hub/settings.ts'),
     import('../hub/models.ts'),
   ]);
   const { stderr } = terminal;
+  const settings = hubSettings(terminal.environment);
   using bar = progressBar(terminal, 'Pulling');
   const pulled = await pull(name, {
-    settings: hubSettings(terminal.environment),
+    settings,
     signal: terminal.signal,
     ...(flags.attempts && { attempts: flags.attempts }),
     ...(flags.stallMs && { stallMs: flags.stallMs }),
-    onPlan: plan => {
+    onPlan: async plan => {
       const known = namedModels.find(model => (model.repos as readonly string[]).includes(plan.repo));
       const licence = known?.licence ?? plan.licence.name ?? 'not stated: see the page';
       const link = known?.licenceLink ?? plan.licence.link;
@@ -55,6 +60,8 @@ export async function runPull(
         ['Size', `${bytesText(plan.bytes)} in ${plan.files.length} file${plan.files.length === 1 ? '' : 's'}${here}`],
       ];
       stderr.write(`${columns(rows)}\n`);
+      const { repo, commit } = plan;
+      await agreeToLicence({ licence, repo, commit }, settings.cache, terminal, flags.acceptLicence);
     },
     onProgress: ({ bytes, total, phase }) =>
       bar.update(bytes, total, phase === 'checking' ? `checking what is here: ${bytesText(bytes)}` : undefined),

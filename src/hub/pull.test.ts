@@ -78,7 +78,7 @@ const failure = async (run: Promise<unknown>): Promise<HubError> => {
 describe('pull', () => {
   test('fills the cache in the layout all tools share', async () => {
     const plans: PullPlan[] = [];
-    const pulled = await pull('hf:someone/Tiny-GGUF', quick({ onPlan: plan => plans.push(plan) }));
+    const pulled = await pull('hf:someone/Tiny-GGUF', quick({ onPlan: plan => void plans.push(plan) }));
     expect(pulled.path).toBe(join(cache, 'models--someone--Tiny-GGUF/snapshots', repo.commit, 'Tiny-Q4_K_M.gguf'));
     expect(await readFile(pulled.path)).toEqual(model);
     expect(await readlink(pulled.path)).toBe(join('../../blobs', sha256(model)));
@@ -164,7 +164,7 @@ describe('a connection that breaks', () => {
     const plans: PullPlan[] = [];
     await pull(
       'hf:someone/Tiny-GGUF',
-      quick({ onProgress: p => phases.push(p.phase), onPlan: plan => plans.push(plan) }),
+      quick({ onProgress: p => phases.push(p.phase), onPlan: plan => void plans.push(plan) }),
     );
     expect(plans[0]!.presentBytes).toBe(100_000 + licence.length);
     expect(phases).toContain('checking');

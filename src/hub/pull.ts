@@ -33,7 +33,7 @@ export interface PullProgress {
 
 export interface PullOptions extends HttpOptions {
   /** Shows the licence and the size; throwing here stops the pull before it begins. */
-  readonly onPlan?: (plan: PullPlan) => void;
+  readonly onPlan?: (plan: PullPlan) => void | Promise<void>;
   readonly onProgress?: (progress: PullProgress) => void;
   readonly onWait?: (file: string) => void;
   /** Bytes free on the cache's disk; default: asks the system. */
@@ -93,7 +93,7 @@ async function pullReference(reference: HubReference, options: PullOptions): Pro
   const bytes = sum(files.map(file => file.bytes));
   const presentBytes = sum(present);
   await ensureRoom(what, cache, bytes - presentBytes, options);
-  options.onPlan?.({ repo: repo.repo, commit: repo.commit, licence: repo.licence, files, bytes, presentBytes });
+  await options.onPlan?.({ repo: repo.repo, commit: repo.commit, licence: repo.licence, files, bytes, presentBytes });
 
   let done = 0;
   for (const file of files) {
