@@ -175,7 +175,7 @@ class CompiledBackend implements Backend {
     const [out, n] = matrix(w);
     const input = this.rowsOf(x, n, w);
     const { bank } = w.storage;
-    const y = this.device.activation(bank, 'F32', [...x.shape.slice(0, -1), out], input.rows * out);
+    const y = this.device.activation(bank, 'F32', x.shape.with(-1, out), input.rows * out);
     const from = this.productInput(bank, input, w);
     this.device.enqueue(bank, {
       kind: commands.Matmul,
@@ -197,7 +197,7 @@ class CompiledBackend implements Backend {
       throw new RangeError(`Slots must be I32 [${input.rows}, 1]; got ${slots.dtype} [${slots.shape}].`);
     const { device } = this;
     const { bank } = w.storage;
-    const y = device.activation(bank, 'F32', [...x.shape.slice(0, -1), out], input.rows * out);
+    const y = device.activation(bank, 'F32', x.shape.with(-1, out), input.rows * out);
     const from = this.productInput(bank, input, w);
     const slotsAt = device.placeIn(bank, ids.storage);
     const scratch = device.scratch(bank, bank.kernels.expert_scratch_bytes(count, input.rows, device.threadCount));
@@ -278,7 +278,7 @@ class CompiledBackend implements Backend {
     if (!Number.isInteger(k) || k < 1 || k > n)
       throw new RangeError(`The ${k} largest of rows of ${n} cannot be taken; k must be 1 … ${n}.`);
     const { bank } = input.storage;
-    const shape = [...x.shape.slice(0, -1), k];
+    const shape = x.shape.with(-1, k);
     const ids = this.device.activation(bank, 'I32', shape, input.rows * k);
     const values = this.device.activation(bank, 'F32', shape, input.rows * k);
     this.device.enqueue(bank, {
@@ -293,7 +293,7 @@ class CompiledBackend implements Backend {
 
   softmaxSums(x: Tensor): Tensor {
     const input = this.own(x);
-    const y = this.device.activation(input.storage.bank, 'F32', [...x.shape.slice(0, -1), 2], input.rows * 2);
+    const y = this.device.activation(input.storage.bank, 'F32', x.shape.with(-1, 2), input.rows * 2);
     this.device.enqueue(input.storage.bank, {
       kind: commands.SoftmaxSums,
       arguments: [input.storage.start, input.rows, input.rowLength, y.storage.start],
@@ -429,10 +429,9 @@ class CompiledBackend implements Backend {
     const from = this.device.placeIn(bank, storage);
     const bits = bank.kernels.activation_bits(formatOf(w), rowLength, this.device.machine.sixteenBitsBelow);
     if (bits === 32) return { bank, start: from.start, end: from.end, bits };
-    const made = storage.rounded?.find(
-      form => form.bank === bank && form.rowLength === rowLength && form.bits === bits,
-    );
-    if (made) return made;
+    if (storage.rounded)
+      for (const form of storage.rounded)
+        if (form.bank === bank && form.rowLength === rowLength && form.bits === bits) return form;
     const bytes = rows * bank.kernels.rounded_row_bytes(bits, rowLength);
     const start = bank.allocate(bytes, 'Rounded activations');
     const place = { bank, start, end: start + bytes, rowLength, bits };

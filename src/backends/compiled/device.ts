@@ -245,7 +245,7 @@ export class Device {
       if (!around) this.flush();
       else if (this.threadCount > 1 && !this.programs[this.pending]!.single) this.begin();
     } finally {
-      for (const storage of scope) freeStorage(storage);
+      scope.forEach(freeStorage);
       if (!around) this.freeInputs();
     }
   }
@@ -299,8 +299,8 @@ function freeStorage(storage: Storage): void {
 
 /** Frees what was made of a storage's bytes. */
 function freeDerived(storage: Storage): void {
-  for (const copy of storage.copies ?? []) free(copy);
-  for (const form of storage.rounded ?? []) free(form);
+  if (storage.copies) for (const copy of storage.copies) free(copy);
+  if (storage.rounded) for (const form of storage.rounded) free(form);
   storage.copies = null;
   storage.rounded = null;
 }

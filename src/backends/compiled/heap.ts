@@ -25,7 +25,8 @@ export class Heap {
   /** An address with `bytes` bytes behind it, or undefined when there is no room. The bytes hold anything. */
   allocate(bytes: number): number | undefined {
     const size = sizeOf(bytes);
-    for (const [index, gap] of this.gaps.entries()) {
+    for (let index = 0; index < this.gaps.length; index++) {
+      const gap = this.gaps[index]!;
       if (gap.end - gap.start < size) continue;
       const address = gap.start;
       gap.start += size;

@@ -58,10 +58,10 @@ export class Program {
   private group = -1;
   private groupOnly = true;
   // What was touched since the last wait: by the group under way, and by all before it.
-  private readonly reads: Range[] = [];
-  private readonly writes: Range[] = [];
-  private readonly groupReads: Range[] = [];
-  private readonly groupWrites: Range[] = [];
+  private readonly reads = new Ranges();
+  private readonly writes = new Ranges();
+  private readonly groupReads = new Ranges();
+  private readonly groupWrites = new Ranges();
 
   constructor(bank: Bank, capacity: number) {
     this.bank = bank;
@@ -89,17 +89,16 @@ export class Program {
 
   add({ kind, arguments: values, reads, writes, single = false }: CommandSpec): void {
     if (values.length > mostArguments) throw new Error(`Command ${kind} has too many arguments.`);
-    let wait = touches(writes, this.reads) || touches(writes, this.writes) || touches(reads, this.writes);
+    let wait = this.reads.touch(writes) || this.writes.touch(writes) || this.writes.touch(reads);
     const joins = single && this.group >= 0 && !wait;
     if (!joins) {
-      wait ||=
-        touches(writes, this.groupReads) || touches(writes, this.groupWrites) || touches(reads, this.groupWrites);
+      wait ||= this.groupReads.touch(writes) || this.groupWrites.touch(writes) || this.groupWrites.touch(reads);
       if (wait) this.forget();
       else this.closeGroup();
       this.group = single ? this.length : -1;
     }
-    push(single ? this.groupReads : this.reads, reads);
-    push(single ? this.groupWrites : this.writes, writes);
+    (single ? this.groupReads : this.reads).add(reads);
+    (single ? this.groupWrites : this.writes).add(writes);
     if (!single) this.groupOnly = false;
 
     const { words, doubles } = this;
@@ -138,10 +137,8 @@ export class Program {
   }
 
   private closeGroup(): void {
-    push(this.reads, this.groupReads);
-    push(this.writes, this.groupWrites);
-    this.groupReads.length = 0;
-    this.groupWrites.length = 0;
+    this.reads.take(this.groupReads);
+    this.writes.take(this.groupWrites);
   }
 
   private forget(): void {
@@ -152,12 +149,40 @@ export class Program {
   }
 }
 
-function push(onto: Range[], ranges: readonly Range[]): void {
-  for (const range of ranges) onto.push(range);
-}
+/** Ranges that were touched, in memory that is used again: a token asks and adds some thousand times. */
+class Ranges {
+  length = 0;
+  /** Start and end in turns. */
+  private bounds = new Float64Array(128);
 
-function touches(ranges: readonly Range[], earlier: readonly Range[]): boolean {
-  for (const range of ranges)
-    for (const other of earlier) if (range.start < other.end && other.start < range.end) return true;
-  return false;
+  add(ranges: readonly Range[]): void {
+    for (let i = 0; i < ranges.length; i++) this.push(ranges[i]!.start, ranges[i]!.end);
+  }
+
+  /** Adds all of another list, which is empty then. */
+  take(other: Ranges): void {
+    for (let i = 0; i < other.length; i++) this.push(other.bounds[2 * i]!, other.bounds[2 * i + 1]!);
+    other.length = 0;
+  }
+
+  /** Whether one of these overlaps one of `ranges`. */
+  touch(ranges: readonly Range[]): boolean {
+    const { bounds, length } = this;
+    for (let i = 0; i < ranges.length; i++) {
+      const { start, end } = ranges[i]!;
+      for (let at = 0; at < 2 * length; at += 2) if (start < bounds[at + 1]! && bounds[at]! < end) return true;
+    }
+    return false;
+  }
+
+  private push(start: number, end: number): void {
+    if (2 * this.length === this.bounds.length) {
+      const longer = new Float64Array(2 * this.bounds.length);
+      longer.set(this.bounds);
+      this.bounds = longer;
+    }
+    this.bounds[2 * this.length] = start;
+    this.bounds[2 * this.length + 1] = end;
+    this.length++;
+  }
 }

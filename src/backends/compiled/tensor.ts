@@ -37,7 +37,7 @@ export class PlacedTensor implements Tensor {
     this.storage = storage;
     this.size = sizeOf(shape);
     this.rowLength = shape.at(-1)!;
-    this.rows = sizeOf(shape.slice(0, -1));
+    this.rows = rowsOf(shape);
   }
 }
 
@@ -48,9 +48,17 @@ export const sizeOf = (shape: readonly number[]): number => {
   return size;
 };
 
+/** How many rows along the last axis, which may have length 0. */
+function rowsOf(shape: readonly number[]): number {
+  let rows = 1;
+  for (let axis = 0; axis < shape.length - 1; axis++) rows *= shape[axis]!;
+  return rows;
+}
+
 /** The shape with its −1 filled in. @throws RangeError when `size` numbers cannot have it. */
 export function fullShape(shape: readonly number[], of: Tensor, size: number): readonly number[] {
-  const known = sizeOf(shape.filter(length => length !== -1));
+  let known = 1;
+  for (const length of shape) if (length !== -1) known *= length;
   const full = shape.map(length => (length === -1 ? size / known : length));
   if (shape.indexOf(-1) === shape.lastIndexOf(-1) && full.every(Number.isInteger) && sizeOf(full) === size) return full;
   throw new RangeError(`[${of.shape}] has ${size} numbers and cannot become [${shape}].`);
