@@ -48,6 +48,19 @@ describe('an engine in a thread', () => {
     expect(await engine.stats()).toMatchObject({ running: 0, waiting: 0, decodeTokens: 24 });
   });
 
+  test('what a pass gives all sequences is one message', async () => {
+    const opened = await startWorker(models.llama4, { backend: 'reference', maxSequences: 8 });
+    await using engine = clientOf(opened, { places: 8 });
+    let messages = 0;
+    opened.worker.on('message', () => messages++);
+    const before = (await engine.stats()).passes;
+    const asked = [1, 2, 3, 4, 5, 6, 7, 8].map(seed => collect(engine, tokensOf(seed, 4), { maxTokens: 12 }));
+    for (const { tokens } of await Promise.all(asked)) expect(tokens.length).toBe(12);
+    const passes = (await engine.stats()).passes - before;
+    expect(passes).toBeLessThanOrEqual(13);
+    expect(messages).toBeLessThanOrEqual(passes + 2); // those of the statistics; not one for each of 96 tokens
+  });
+
   test('the event loop turns while it computes, and an abort is heard within a pass', async () => {
     await using engine = await openEngine(models.llama4, { backend: 'reference', maxBatch: 1, maxSequences: 1 });
     const controller = new AbortController();
@@ -218,8 +231,8 @@ describe('errors', () => {
       parentPort.on('message', ({ type, id }) => {
         if (type !== 'score') return;
         const error = { name: 'EngineFailed', message: 'said in the thread' };
-        parentPort.postMessage({ type: 'failed', id, error });
-        setImmediate(() => parentPort.postMessage({ type: 'broken', error: { name: 'Error', message: 'out of luck' } }));
+        parentPort.postMessage([{ type: 'failed', id, error }]);
+        setImmediate(() => parentPort.postMessage([{ type: 'broken', error: { name: 'Error', message: 'out of luck' } }]));
       })`;
     const start = () => startWorker(models.llama4, { backend: 'reference' });
     await using engine = clientOf({ worker: new Worker(source, { eval: true }), info }, { restarts: { start } });

@@ -6,7 +6,7 @@ import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed, EngineRestarting } from './errors.ts';
 import { checkEngineOptions, checkGenerate, checkRouting, checkRows, checkTokens } from './options.ts';
-import { type FromWorker, fromWire, type Opening, type ToWorker } from './protocol.ts';
+import { type FromWorker, fromWire, type Opening, type ToWorker, type WorkerMessage } from './protocol.ts';
 import type {
   Engine,
   EngineOptions,
@@ -59,7 +59,8 @@ export async function startWorker(path: string, options: EngineOptions): Promise
   });
   const opening = Promise.withResolvers<ModelInfo>();
   const abort = (): void => opening.reject(signal?.reason);
-  const onMessage = (message: FromWorker): void => {
+  const onMessage = (messages: FromWorker): void => messages.forEach(onOne);
+  const onOne = (message: WorkerMessage): void => {
     if (message.type === 'progress') {
       try {
         onProgress?.(message.loadedBytes, message.totalBytes);
@@ -153,9 +154,10 @@ class EngineClient implements Engine {
     this.info = info;
     this.#worker = worker;
     this.#dead = null;
-    worker.on('message', (message: FromWorker) => {
-      if (message.type === 'broken') this.#die(worker, fromWire(message.error));
-      else if (worker === this.#worker) this.#hear(message);
+    worker.on('message', (messages: FromWorker) => {
+      for (const message of messages)
+        if (message.type === 'broken') this.#die(worker, fromWire(message.error));
+        else if (worker === this.#worker) this.#hear(message);
     });
     worker.on('error', error => this.#die(worker, error));
     this.#exited = new Promise(resolve => {
@@ -335,7 +337,7 @@ class EngineClient implements Engine {
     }
   }
 
-  #hear(message: FromWorker): void {
+  #hear(message: WorkerMessage): void {
     if (!('id' in message)) return;
     const pending = this.#pending.get(message.id);
     if (!pending) return; // its consumer left

@@ -54,7 +54,10 @@ export type ToWorker =
   | { readonly type: 'abort'; readonly id: number }
   | { readonly type: 'close' };
 
-export type FromWorker =
+/** Several at once: what comes in one turn of the worker's event loop, such as the tokens of a pass, is one message. */
+export type FromWorker = readonly WorkerMessage[];
+
+export type WorkerMessage =
   | { readonly type: 'progress'; readonly loadedBytes: number; readonly totalBytes: number }
   | { readonly type: 'opened'; readonly info: ModelInfo }
   | { readonly type: 'not-opened'; readonly error: WireError }

@@ -176,6 +176,23 @@ describe('penalties', () => {
     expect(greedy([2, 1], [0], { ...penalties, repetitionWindow: 0 })).toBe(0);
   });
 
+  test('the likeliest of changed logits is that of all of them, whichever was the likeliest before', () => {
+    const few = fc.array(fc.tuple(fc.nat(59), fc.integer({ min: -3, max: 3 })), { maxLength: 5 });
+    fc.assert(
+      fc.property(logits, few, fc.array(fc.nat(59), { maxLength: 4 }), (values, biases, window) => {
+        const row = logitsOf(values);
+        const logitBias = new Map(biases.map(([token, bias]) => [token % row.length, bias]));
+        const history = window.map(token => token % row.length);
+        const changed = logitsOf(values);
+        for (const [token, bias] of logitBias) changed[token]! += bias;
+        for (const token of new Set(history)) changed[token]! -= 1;
+        const wanted = changed.indexOf(changed.reduce((a, b) => Math.max(a, b), -Infinity));
+        expect(greedy(values, history, { logitBias, presencePenalty: 1 })).toBe(wanted);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
   test('a bias is added before the penalties, and the logits are put back', () => {
     const logitBias = new Map([[1, 1.5]]);
     expect(greedy([2, 1], [], { logitBias })).toBe(1);

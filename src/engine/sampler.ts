@@ -43,12 +43,12 @@ export function createSampler(
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 53));
   const penalize = penaltiesOf(options);
   const choose = (logits: Float32Array, history: readonly number[], largest: number | null): number => {
-    const undo = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
-    const argmax = undo || largest === null ? argmaxOf(logits) : largest;
+    const changed = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
+    const argmax = largestOf(logits, largest, changed?.tokens);
     try {
       return temperature > 0 ? draw(logits, logits[argmax]!, options, temperature, random, scratch) : argmax;
     } finally {
-      undo?.();
+      changed?.undo();
     }
   };
   let place = constraint;
@@ -67,24 +67,33 @@ export function createSampler(
   };
 }
 
-/** Changes the logits of tokens with a bias or in the window and returns what undoes it; null where nothing of that is set. */
+/** Logits that were changed, and what puts them back. */
+interface Changed {
+  readonly tokens: ReadonlySet<number>;
+  undo(): void;
+}
+
+/** Changes the logits of tokens with a bias or in the window; null where nothing of that is set. */
 function penaltiesOf(options: SamplingOptions) {
   const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias } = options;
   const penalizes = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
   if (!penalizes && !logitBias?.size) return null;
-  return (logits: Float32Array, window: readonly number[]): (() => void) => {
+  return (logits: Float32Array, window: readonly number[]): Changed => {
     const counts = new Map<number, number>();
     if (penalizes) for (const token of window) counts.set(token, (counts.get(token) ?? 0) + 1);
-    const changed = new Set([...(logitBias?.keys() ?? []), ...counts.keys()]);
-    const before = Array.from(changed, token => [token, logits[token]!] as const);
+    const tokens = new Set([...(logitBias?.keys() ?? []), ...counts.keys()]);
+    const before = Array.from(tokens, token => [token, logits[token]!] as const);
     for (const [token, bias] of logitBias ?? []) logits[token]! += bias;
     for (const [token, count] of counts) {
       const x = logits[token]!;
       const scaled = x > 0 ? x / repetitionPenalty : x * repetitionPenalty;
       logits[token] = scaled - presencePenalty - count * frequencyPenalty;
     }
-    return () => {
-      for (const [token, x] of before) logits[token] = x;
+    return {
+      tokens,
+      undo() {
+        for (const [token, x] of before) logits[token] = x;
+      },
     };
   };
 }
@@ -116,6 +125,20 @@ export function createScratch(vocab: number): Scratch {
       return masked;
     },
   };
+}
+
+/**
+ * The first index of the largest logit, when `changed` ones are no longer what they were when `largest` was it: where that one is
+ * as it was, only they can have overtaken it, and the vocabulary need not be looked through.
+ */
+function largestOf(logits: Float32Array, largest: number | null, changed: ReadonlySet<number> = new Set()): number {
+  if (largest === null || changed.has(largest)) return argmaxOf(logits);
+  let best = largest;
+  for (const token of changed) {
+    const ahead = logits[token]! - logits[best]!;
+    if (ahead > 0 || (ahead === 0 && token < best)) best = token;
+  }
+  return best;
 }
 
 function argmaxOf(logits: Float32Array): number {

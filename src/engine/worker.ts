@@ -1,7 +1,7 @@
 // The engine's thread: runs a local engine and answers messages. Started by client.ts, never imported.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { openLocalEngine } from './local-engine.ts';
-import { type FromWorker, type Opening, type ToWorker, toWire } from './protocol.ts';
+import { type FromWorker, type Opening, type ToWorker, toWire, type WorkerMessage } from './protocol.ts';
 import type { Engine } from './types.ts';
 
 /** Rows of log-probabilities on their way to a slow reader, at most: so many, and so many bytes. */
@@ -14,9 +14,28 @@ interface Request {
   taken: () => void;
 }
 
-function serve(port: MessagePort, engine: Engine): void {
+type Send = (message: WorkerMessage, transfer?: ArrayBuffer) => void;
+
+/**
+ * Sends what is said in one turn of the event loop as one message when the turn ends: a message costs the two threads some
+ * hundredths of a millisecond, whatever it holds, and a pass may give many sequences a token each.
+ */
+function sender(port: MessagePort): Send {
+  let messages: WorkerMessage[] = [];
+  let transfers: ArrayBuffer[] = [];
+  const flush = (): void => {
+    port.postMessage(messages satisfies FromWorker, transfers);
+    messages = [];
+    transfers = [];
+  };
+  return (message, transfer) => {
+    if (messages.push(message) === 1) process.nextTick(flush); // after all promises that are settled by now
+    if (transfer) transfers.push(transfer);
+  };
+}
+
+function serve(port: MessagePort, engine: Engine, send: Send): void {
   const requests = new Map<number, Request>();
-  const send = (message: FromWorker, transfer?: readonly ArrayBuffer[]): void => port.postMessage(message, transfer);
 
   const generate = async ({ id, prompt, options }: ToWorker & { type: 'generate' }, signal: AbortSignal) => {
     const tokens = engine.generate(prompt, { ...options, signal });
@@ -40,7 +59,7 @@ function serve(port: MessagePort, engine: Engine): void {
     signal.addEventListener('abort', () => wake());
     for await (const { row, logprobs } of engine.logprobs(tokens, { ...options, rows, signal })) {
       const numbers = logprobs as Float32Array<ArrayBuffer>;
-      send({ type: 'row', id, row, logprobs: numbers }, [numbers.buffer]);
+      send({ type: 'row', id, row, logprobs: numbers }, numbers.buffer);
       unread++;
       while (unread >= ahead && !signal.aborted)
         await new Promise<void>(resolve => {
@@ -89,13 +108,13 @@ function serve(port: MessagePort, engine: Engine): void {
 }
 
 async function open(port: MessagePort, { path, options }: Opening): Promise<void> {
-  const send = (message: FromWorker): void => port.postMessage(message);
+  const send = sender(port);
   try {
     const engine = await openLocalEngine(path, {
       ...options,
       onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
     });
-    serve(port, engine);
+    serve(port, engine, send);
     engine.onState((state, error) => {
       // Requests under way are told first: their answers take a few turns of promises.
       if (state === 'failed') setImmediate(() => send({ type: 'broken', error: toWire(error) }));

@@ -1,10 +1,12 @@
 // Listens: the app on a socket, on the loopback address unless told otherwise, with an orderly end.
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type AppOptions, createApp } from './app.ts';
 import { stopping } from './errors.ts';
 import type { Library, OpenChat, Room } from './library.ts';
 import { createModels } from './models.ts';
+import { sendEvents } from './send-events.ts';
 
 export interface StartOptions extends Omit<AppOptions, 'models' | 'draining' | 'stopping'> {
   readonly library: Library;
@@ -69,7 +71,10 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   if (preload !== undefined) await models.find(preload);
 
   const server = createAdaptorServer({
-    fetch: app.fetch,
+    fetch: async (request, env) => {
+      const response = await app.fetch(request);
+      return sendEvents(response, env.outgoing as ServerResponse) ? RESPONSE_ALREADY_SENT : response;
+    },
     overrideGlobalObjects: false, // a library leaves its host's globals alone
     serverOptions: {
       headersTimeout: Math.min(20_000, receiveTimeoutMs),
