@@ -141,12 +141,7 @@ void encode_q8_0(const Row& row) {
     const float scale = largest_size(x, 32) / 127, inverse = scale == 0 ? 0.0f : 1.0f / scale;
     put_half(out, scale);
     if (plain(inverse)) {
-      for (int i = 0; i < 32; i += LANES) {
-        const f32v level = load<f32v>(x + i) * inverse;
-        const i32v whole = __builtin_convertvector(level, i32v);
-        const f32v rest = level - to_float(whole);
-        store_bytes(out + 2 + i, whole - (rest >= 0.5f) + (rest <= -0.5f));  // a mask is −1
-      }
+      for (int i = 0; i < 32; i += LANES) store_bytes(out + 2 + i, round_away(load<f32v>(x + i) * inverse));
     } else {
       for (int i = 0; i < 32; i++) out[2 + i] = (uint8_t)round_away(x[i] * inverse);
     }

@@ -21,6 +21,12 @@ INLINE int round_away(float value) {
   return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
+/** The same for |value| < 2²²: what is added is the largest float below ½, which carries just those past a half to the next whole. */
+INLINE i32v round_away(f32v value) {
+  const i32v half = ((i32v)value & splat32((int)0x80000000)) | splat32(0x3effffff);
+  return __builtin_convertvector(value + (f32v)half, i32v);
+}
+
 INLINE int clamped(int value, int low, int high) { return value < low ? low : value > high ? high : value; }
 INLINE i32v clamped(i32v value, int low, int high) {
   const i32v least = splat32(low), most = splat32(high);
@@ -68,8 +74,16 @@ INLINE float of_half(uint16_t half) {
 }
 INLINE void put_half(uint8_t* p, float value) { store(p, half_of(value)); }
 
-/** Lanes as bytes. */
-INLINE void store_bytes(uint8_t* p, i32v a) { store(p, __builtin_convertvector(a, VectorOf<uint8_t, LANES>)); }
+/** The low bytes of the lanes. */
+INLINE void store_bytes(uint8_t* p, i32v a) {
+#if defined(__AVX2__) && !defined(__AVX512F__)  // compilers take lane after lane
+  const __m256i low = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(255));
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  _mm_storel_epi64((__m128i_u*)p, _mm_packus_epi16(words, words));
+#else
+  store(p, __builtin_convertvector(a, VectorOf<uint8_t, LANES>));
+#endif
+}
 
 /** The value farthest from zero, the first of equals; 0 if there is none but zeros. */
 INLINE float farthest(const float* x, int count) {
