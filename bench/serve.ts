@@ -2,7 +2,10 @@
 //   node bench/serve.ts streams|throughput|overload|gone|turns [--model FILE.gguf] [--backend native|wasm] [--rounds 3] [--tokens 64]
 // The model is SmolLM2 where test/large/models has it. The server is a process of its own; it shares the machine with the clients.
 import { parseArgs } from 'node:util';
-import { type Answer, ask, percentile, serve, textOf } from './serve/served.ts';
+import { readVocabulary } from '../src/engine/chat.ts';
+import { openEngine } from '../src/engine/client.ts';
+import { type Answer, ask, hangUp } from './serve/client.ts';
+import { percentile, serve, textOf } from './serve/served.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -39,30 +42,67 @@ async function streams(): Promise<void> {
   console.log(`64 streams (${values.backend}): ${ended} complete, ${equal} equal to their solo run, ${errors} errors`);
 }
 
-/** Tokens a second of 1 and of 16 streams, in turns. */
+/**
+ * Tokens a second of 1 and of 16 streams, in turns: over HTTP, and of the engine alone in a process without a server, which is
+ * what HTTP can reach at most. Also what HTTP costs, in processor time a token.
+ */
 async function throughput(): Promise<void> {
+  const length = 2 * tokens;
   await using server = await serve(values.model, [...backend, '--parallel', '16', '--context', '1024']);
-  const rate = async (count: number): Promise<number> => {
-    const start = performance.now();
-    await Promise.all(
-      Array.from({ length: count }, (_, i) => {
-        const body = { model: server.model, prompt: promptOf(i), max_tokens: 2 * tokens, temperature: 0, stream: true };
-        return ask(server.port, { ...body, logit_bias: { 0: -100, 2: -100 } }).whole;
-      }),
-    );
-    return (count * 2000 * tokens) / (performance.now() - start);
+  const { tokenizer } = await readVocabulary(values.model);
+  await using engine = await openEngine(values.model, {
+    backend: values.backend as 'native',
+    maxSequences: 16,
+    contextTokens: 1024,
+  });
+  const overHttp = async (i: number): Promise<number> => {
+    const body = { model: server.model, prompt: promptOf(i), max_tokens: length, temperature: 0, stream: true };
+    const answer = await ask(server.port, { ...body, ignore_eos: true, stream_options: { include_usage: true } }).whole;
+    const usage = /"completion_tokens":(\d+)/.exec(answer.body)?.[1];
+    if (!answer.body.endsWith('data: [DONE]\n\n')) throw new Error(`Not a whole answer: ${answer.body.slice(0, 200)}`);
+    return Number(usage);
   };
-  for (const count of [1, 16]) await rate(count);
-  const one: number[] = [];
-  const many: number[] = [];
+  const bos = tokenizer.bos === null ? [] : [tokenizer.bos];
+  const alone = async (i: number): Promise<number> => {
+    let count = 0;
+    const prompt = [...bos, ...tokenizer.encode(promptOf(i))];
+    for await (const _ of engine.generate(prompt, { maxTokens: length, temperature: 0 })) count++;
+    return count;
+  };
+  const rate = async (count: number, one: (i: number) => Promise<number>): Promise<number> => {
+    const start = performance.now();
+    const counts = await Promise.all(Array.from({ length: count }, (_, i) => one(i)));
+    const wrong = counts.find(said => said !== length);
+    if (wrong !== undefined) throw new Error(`An answer has ${wrong} tokens, wanted ${length}.`);
+    return (count * 1000 * length) / (performance.now() - start);
+  };
+  const rates: Record<string, number[]> = {};
+  const measure = async (name: string, count: number, one: (i: number) => Promise<number>) => {
+    rates[name] ??= [];
+    rates[name].push(await rate(count, one));
+  };
+  for (const one of [overHttp, alone]) for (const count of [1, 16]) await rate(count, one);
+  let said = 0;
+  const cost = { server: 0, client: 0 };
   for (let i = 0; i < rounds; i++) {
-    one.push(await rate(1));
-    many.push(await rate(16));
+    await measure('http 1', 1, overHttp);
+    await measure('engine 1', 1, alone);
+    const [main, client] = [server.cpuMs().main, process.cpuUsage()];
+    await measure('http 16', 16, overHttp);
+    cost.server += server.cpuMs().main - main;
+    const { user, system } = process.cpuUsage(client);
+    cost.client += (user + system) / 1000;
+    said += 16 * length;
+    await measure('engine 16', 16, alone);
   }
-  const [a, b] = [percentile(one, 0.5), percentile(many, 0.5)];
-  console.log(
-    `1 stream ${a.toFixed(0)} tok/s, 16 streams ${b.toFixed(0)} tok/s (${values.backend}): ${(b / a).toFixed(2)} ×`,
-  );
+  for (const name of ['http', 'engine']) {
+    const [a, b] = [1, 16].map(count => percentile(rates[`${name} ${count}`]!, 0.5)) as [number, number];
+    console.log(
+      `${name}: 1 stream ${a.toFixed(0)} tok/s, 16 streams ${b.toFixed(0)} tok/s (${values.backend}): ${(b / a).toFixed(2)} ×`,
+    );
+  }
+  const us = (ms: number): string => `${((1000 * ms) / said).toFixed(0)} µs`;
+  console.log(`processor time a token, 16 streams: server's main thread ${us(cost.server)}, client ${us(cost.client)}`);
 }
 
 /** Arrivals at ten times what can be answered: how soon the others are told, and what is still answered. */
@@ -73,7 +113,7 @@ async function overload(): Promise<void> {
     prompt: 'The sea',
     max_tokens: 64,
     temperature: 0,
-    logit_bias: { 0: -100, 2: -100 },
+    ignore_eos: true,
   };
   /** Keeps 16 requests inside for a while: answers a second. */
   const closed = async (ms: number): Promise<number> => {
@@ -100,39 +140,47 @@ async function overload(): Promise<void> {
   await closed(1000);
   for (let i = 0; i < rounds; i++) {
     const capacity = await closed(5000);
+    const before = { server: server.cpuMs().main, client: process.cpuUsage() };
     const { answers, seconds } = await open(10 * capacity, 5000);
+    const { user, system } = process.cpuUsage(before.client);
+    const share = (ms: number): string => `${(ms / (10 * seconds)).toFixed(1)} %`; // of a core
     const shed = answers.filter(({ status }) => status === 429);
     const told = shed.filter(({ retryAfter }) => Number(retryAfter) >= 1).length;
     const times = shed.map(({ endMs }) => endMs);
     const answered = answers.filter(({ status }) => status === 200).length / seconds;
     console.log(
       `overload: capacity ${capacity.toFixed(1)} a second, ${answers.length} sent; ${shed.length} shed, ${told} with retry-after, ` +
-        `p50 ${shown(percentile(times, 0.5))}, p99 ${shown(percentile(times, 0.99))}; goodput ${((100 * answered) / capacity).toFixed(0)} %`,
+        `p50 ${shown(percentile(times, 0.5))}, p99 ${shown(percentile(times, 0.99))}; goodput ${((100 * answered) / capacity).toFixed(0)} %; ` +
+        `of a core: server's main thread ${share(server.cpuMs().main - before.server)}, client ${share((user + system) / 1000)}`,
     );
   }
 }
 
-/** A client leaves: tokens computed after that. */
+/**
+ * A client leaves a stream: passes that ended after it had. The engine's count is read while nothing runs, before and after: what
+ * the client had received when it left is compared with what was computed in all. One pass is always under way.
+ */
 async function gone(): Promise<void> {
   await using server = await serve(values.model, [...backend, '--parallel', '4', '--context', '2048']);
   const after: number[] = [];
+  const computed = () => server.metric('maverick:engine_decode_tokens_total');
   for (let i = 0; i < 100 * rounds; i++) {
-    const call = ask(server.port, {
-      model: server.model,
-      prompt: promptOf(i),
-      max_tokens: 1500,
-      temperature: 1,
-      stream: true,
-    });
+    const before = await computed();
+    const body = { model: server.model, prompt: promptOf(i), max_tokens: 1500, temperature: 0, stream: true };
+    const call = ask(server.port, { ...body, ignore_eos: true });
     call.whole.catch(() => {});
-    await new Promise(resolve => setTimeout(resolve, 20 + Math.random() * 60));
-    const before = await server.metric('maverick:engine_decode_tokens_total');
+    await new Promise(resolve => setTimeout(resolve, 50 + Math.random() * 100));
+    const received = call.events();
     call.leave();
-    // Until nobody runs any more.
     while ((await server.metric('vllm:num_requests_running')) > 0);
-    after.push((await server.metric('maverick:engine_decode_tokens_total')) - before);
+    // The first token came from the prompt.
+    if (received > 0) after.push((await computed()) - before - (received - 1));
   }
-  console.log(`client gone: tokens computed after, p50 ${percentile(after, 0.5)}, p99 ${percentile(after, 0.99)}`);
+  const begun = after.map(passes => passes - 1);
+  console.log(
+    `client gone (${after.length} times): passes that ended after, p50 ${percentile(after, 0.5)}, p99 ${percentile(after, 0.99)}, most ${Math.max(...after)}; ` +
+      `begun after, p99 ${percentile(begun, 0.99)}`,
+  );
 }
 
 /** The first and the second turn of a conversation of 4,000 tokens: time to the first token. */
@@ -155,5 +203,6 @@ for (const name of positionals) {
   const run = all[name];
   if (!run) throw new Error(`There is no '${name}'. There are: ${Object.keys(all).join(', ')}.`);
   await run();
+  hangUp();
 }
 if (positionals.length === 0) console.log(`Name what to measure: ${Object.keys(all).join(', ')}.`);

@@ -1,16 +1,16 @@
 // A server in a process of its own, as 'maverick serve' starts it, and what the benchmarks ask of it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { Agent, request } from 'node:http';
+import { readFileSync } from 'node:fs';
 
 export interface Served extends AsyncDisposable {
   readonly model: string;
   readonly port: number;
   /** A value of /metrics, summed over its labels. */
   metric(name: string): Promise<number>;
+  /** Processor time that the server has taken, ms: all of it, and its main thread's alone (HTTP, not computing). */
+  cpuMs(): { readonly all: number; readonly main: number };
 }
-
-const agent = new Agent({ keepAlive: true, maxSockets: 2000 });
 
 /** @param flags of 'maverick serve' */
 export async function serve(path: string, flags: readonly string[]): Promise<Served> {
@@ -28,7 +28,11 @@ export async function serve(path: string, flags: readonly string[]): Promise<Ser
   });
   const get = async (route: string) => (await fetch(`http://127.0.0.1:${port}${route}`)).text();
   const { data } = JSON.parse(await get('/v1/models')) as { data: [{ id: string }] };
-  await ask(port, { model: data[0].id, prompt: 'x', max_tokens: 1 }).whole;
+  await fetch(`http://127.0.0.1:${port}/v1/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: data[0].id, prompt: 'x', max_tokens: 1 }),
+  });
   return {
     model: data[0].id,
     port,
@@ -38,6 +42,10 @@ export async function serve(path: string, flags: readonly string[]): Promise<Ser
         .filter(line => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
       return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
     },
+    cpuMs: () => ({
+      all: ticksOf(`/proc/${child.pid}/stat`) * MS_PER_TICK,
+      main: ticksOf(`/proc/${child.pid}/task/${child.pid}/stat`) * MS_PER_TICK,
+    }),
     async [Symbol.asyncDispose]() {
       if (child.exitCode !== null) return;
       child.kill('SIGTERM');
@@ -46,67 +54,28 @@ export async function serve(path: string, flags: readonly string[]): Promise<Ser
   };
 }
 
-export interface Answer {
-  readonly status: number;
-  readonly retryAfter: string | undefined;
-  readonly body: string;
-  /** ms from the request to the status, to the first byte of the body, and to the last. */
-  readonly headMs: number;
-  readonly firstMs: number;
-  readonly endMs: number;
-}
+const MS_PER_TICK = 10; // of Linux's user-facing clock
 
-/** Sends a completion over plain HTTP, so that little of the client is measured. */
-export function ask(port: number, body: object): { readonly whole: Promise<Answer>; leave(): void } {
-  const text = JSON.stringify(body);
-  const start = performance.now();
-  const since = (): number => performance.now() - start;
-  const call = request({
-    port,
-    host: '127.0.0.1',
-    agent,
-    method: 'POST',
-    path: '/v1/completions',
-    headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
-  });
-  const whole = new Promise<Answer>((resolve, reject) => {
-    call.once('error', reject);
-    call.once('response', response => {
-      const headMs = since();
-      let firstMs = 0;
-      let received = '';
-      response.setEncoding('utf8');
-      response.on('data', piece => {
-        firstMs ||= since();
-        received += piece;
-      });
-      response.once('error', reject);
-      response.once('end', () => {
-        const { statusCode = 0, headers } = response;
-        resolve({
-          status: statusCode,
-          retryAfter: headers['retry-after'],
-          body: received,
-          headMs,
-          firstMs,
-          endMs: since(),
-        });
-      });
-    });
-  });
-  call.end(text);
-  return { whole, leave: () => call.destroy() };
+/** User and system time: the 14th and 15th field, counted behind the name in brackets. */
+function ticksOf(stat: string): number {
+  const text = readFileSync(stat, 'utf8');
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return Number(fields[11]) + Number(fields[12]);
 }
 
 /** The text of a whole answer, or of a streamed one. */
-export function textOf({ body }: Answer): string {
-  const events = body.startsWith('data: ')
-    ? body
-        .split('\n\n')
-        .filter(event => event.startsWith('data: {'))
-        .map(event => event.slice(6))
-    : [body];
-  return events.map(event => (JSON.parse(event) as { choices: { text: string }[] }).choices[0]?.text ?? '').join('');
+export function textOf({ body }: { readonly body: string }): string {
+  return eventsOf(body)
+    .map(event => (JSON.parse(event) as { choices: { text: string }[] }).choices[0]?.text ?? '')
+    .join('');
+}
+
+export function eventsOf(body: string): string[] {
+  if (!body.startsWith('data: ')) return [body];
+  return body
+    .split('\n\n')
+    .filter(event => event.startsWith('data: {'))
+    .map(event => event.slice(6));
 }
 
 export const percentile = (values: readonly number[], share: number): number =>

@@ -19,6 +19,8 @@ export type ToolChoice = 'auto' | 'none' | 'required' | { readonly name: string 
 export interface CompletionOptions extends Omit<GenerateOptions, 'stopTokens' | 'grammar'> {
   /** The answer ends before the first of these strings; the string is not given out. */
   readonly stop?: readonly string[];
+  /** The model's own end of an answer does not end it: for measurements, which want answers of one length. Default false. */
+  readonly ignoreEnd?: boolean;
   /** Default: text. The answer may be cut by `maxTokens`, and is then only the beginning of what was promised. */
   readonly responseFormat?: ResponseFormat;
 }

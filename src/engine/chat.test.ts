@@ -142,6 +142,17 @@ describe('prompts', () => {
     expect(asked[2]!.options.stopTokens).toBe(format.stopTokens);
   });
 
+  test('an end that is to be ignored reaches the engine as none', async () => {
+    const { engine, asked } = saying([]);
+    const chat = createChat(engine, tokenizer, format);
+    for await (const _ of chat.complete('Hello', { ignoreEnd: true }));
+    for await (const _ of chat.chat([{ role: 'user', content: 'Hello' }], { ignoreEnd: true }));
+    for (const { options } of asked) {
+      expect(options.stopTokens).toEqual([]);
+      expect('ignoreEnd' in options).toBe(false);
+    }
+  });
+
   test("leaving the loop, or the caller's signal, ends the generation", async () => {
     const left = saying(bytes('abcdef'));
     for await (const _ of createChat(left.engine, tokenizer, format).complete('x')) break;

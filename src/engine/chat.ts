@@ -111,7 +111,8 @@ async function* answer(
   stopTokens: ReadonlySet<number>,
   chatOptions: ChatOptions,
 ): AsyncGenerator<ChatEvent, void> {
-  const { stop = [], signal, tools: _, toolChoice, parallelToolCalls = true, responseFormat, ...options } = chatOptions;
+  const { stop = [], signal, tools: _, toolChoice, parallelToolCalls = true, responseFormat, ...others } = chatOptions;
+  const { ignoreEnd = false, ...options } = others;
   stop.forEach((text, i) => {
     if (typeof text !== 'string' || text === '') throw new RangeError(`stop[${i}]: got '${text}', wanted some text.`);
   });
@@ -121,7 +122,7 @@ async function* answer(
   const generation = engine.generate(prompt(tools), {
     ...options,
     ...(grammar !== undefined && { grammar }),
-    stopTokens,
+    stopTokens: ignoreEnd ? [] : stopTokens,
     signal: signal ? AbortSignal.any([signal, stopping.signal]) : stopping.signal,
   });
   const characters = tokenizer.stream();

@@ -124,6 +124,7 @@ describe('chat completions', () => {
       // @ts-expect-error ours, not OpenAI's
       top_k: 40,
       min_p: 0.1,
+      ignore_eos: true,
       repetition_penalty: 1.1,
     });
     expect(answer.choices).toEqual([
@@ -159,6 +160,7 @@ describe('chat completions', () => {
         frequencyPenalty: -0.5,
         seed: 7,
         stop: ['ZZZ'],
+        ignoreEnd: true,
       },
     });
   });

@@ -25,6 +25,7 @@ import { openApiDocument, type PlainRoute } from './openapi.ts';
 import { BUILT_PAGE, pageFile } from './page.ts';
 import { parse } from './parameters.ts';
 import { createRateLimits } from './rate-limits.ts';
+import { createRefusal, type Refusal } from './refusal.ts';
 import { createRequestLog } from './request-log.ts';
 import { createRequestScopes } from './request-scope.ts';
 import { responses } from './responses.ts';
@@ -101,6 +102,9 @@ const tokensSpent = (exchange: Exchange): number => {
   return prompt + answer;
 };
 
+/** Of every response but those that say otherwise. */
+const CACHE_CONTROL = 'no-store';
+
 const SECURITY_HEADERS = {
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
@@ -108,8 +112,14 @@ const SECURITY_HEADERS = {
   'cross-origin-embedder-policy': 'require-corp',
 };
 
+/** What answers requests. */
+export type App = Hono<Context> & {
+  /** For who has a socket: it may ask this first. */
+  readonly refuse: Refusal;
+};
+
 /** The API and the page over a registry of models. Pure request to response: no socket is opened. */
-export function createApp(options: AppOptions): Hono<Context> {
+export function createApp(options: AppOptions): App {
   const { models, maxBodyBytes = 4 * 1024 * 1024, healthTimeoutMs = 10_000, pageFolder = BUILT_PAGE } = options;
   const allow = createAccessCheck(options);
   const created = Math.floor(Date.now() / 1000);
@@ -149,7 +159,7 @@ export function createApp(options: AppOptions): Hono<Context> {
     await next();
     c.res.headers.set('x-request-id', exchange.id);
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) c.res.headers.set(name, value);
-    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
+    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', CACHE_CONTROL);
     if (exchange.open) return;
     exchange.status = c.res.status;
     end(exchange);
@@ -235,5 +245,10 @@ export function createApp(options: AppOptions): Hono<Context> {
     const known = routes.map(route => `${route.method} ${route.path.replace('{.+}', '')}`).join(', ');
     throw new ApiError(404, 'not_found', `There is no ${method} ${shown} here. There are: ${known}.`);
   });
-  return app;
+
+  const headers = { ...SECURITY_HEADERS, 'cache-control': CACHE_CONTROL };
+  const { draining } = options;
+  return Object.assign(app, {
+    refuse: createRefusal({ models, endpoints: ENDPOINTS, allow, checkKey, draining, headers, end }),
+  });
 }

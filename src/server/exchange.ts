@@ -51,7 +51,7 @@ export const tokensOf = ({ generations }: Exchange): { readonly prompt: number; 
   answer: generations.reduce((sum, { stats }) => sum + stats.generatedTokens, 0),
 });
 
-export const createExchange = (request: Request): Exchange => ({
+export const createExchange = (request: Pick<Request, 'method' | 'headers'>): Exchange => ({
   id: `req_${crypto.randomUUID()}`,
   method: request.method,
   route: 'other',

@@ -1,5 +1,5 @@
 // The fields that requests for generated text share, and the engine's options that they mean.
-// Names and ranges: OpenAI API reference; top_k, min_p and repetition_penalty as llama.cpp and vLLM have them.
+// Names and ranges: OpenAI API reference; top_k, min_p, repetition_penalty and ignore_eos as llama.cpp and vLLM have them.
 import { z } from 'zod';
 import type { ChatOptions } from '../engine/chat-types.ts';
 import { boolean, integer, label, list, number, wrongValue } from './parameters.ts';
@@ -55,6 +55,7 @@ export const generationFields = {
   prompt_lookup: z
     .union([z.boolean(), z.int().min(0).max(64)], { error: 'true, false or a whole number from 0 to 64' })
     .nullish(),
+  ignore_eos: boolean(),
   grammar: z.string({ error: 'a text in GBNF' }).nullish(),
   user: label(),
 };
@@ -90,6 +91,7 @@ export function generationOf(request: Generation) {
       stop: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? undefined),
       logitBias: logitBiasOf(request.logit_bias),
       promptLookup: request.prompt_lookup ?? undefined,
+      ignoreEnd: request.ignore_eos ?? undefined,
       ...(request.grammar != null && { responseFormat: { type: 'grammar' as const, grammar: request.grammar } }),
     },
   };

@@ -20,7 +20,7 @@ export interface KeyEntry extends ApiKey {
 export const NOBODY: ApiKey = { name: 'anonymous' };
 
 /** @returns a check of a request's headers; @throws ApiError 401, of the check: no key, or an unknown one. */
-export function createKeyCheck(entries: readonly KeyEntry[]): (headers: Headers) => ApiKey {
+export function createKeyCheck(entries: readonly KeyEntry[]): (headers: Pick<Headers, 'get'>) => ApiKey {
   const known = new Map(entries.map(({ key, ...about }) => [digestOf(key), about]));
   return headers => {
     if (known.size === 0) return NOBODY;

@@ -28,7 +28,11 @@ export interface Models extends AsyncDisposable {
    * @throws ApiError 404 (unknown), 429 (too many wait), 503 (loading failed, or the server stops); the signal's reason.
    */
   acquire(id: string, signal?: AbortSignal): Promise<Lease>;
-  /** @throws ApiError 429 if one more request would be too many, before anything is known of it. */
+  /** Null while one more request may come, before anything is known of it; else about when there is room again, ms. */
+  busyMs(): number | null;
+  /** What is said to one more. */
+  tooMany(busyMs: number): ApiError;
+  /** @throws ApiError 429 if one more request would be too many. */
   checkRoom(): void;
   /** Begins loading and returns at once. The next call takes the place of one whose model nobody else waits for. */
   preload(id: string): Promise<void>;
@@ -255,17 +259,21 @@ export function createModels(options: ModelsOptions): Models {
     return promise;
   }
 
+  const busyMs = (): number | null => (leases() + queue.length < maxRequests ? null : meanLeaseMs);
+
+  const tooMany = (ms: number): ApiError =>
+    new ApiError(429, 'too_many_requests', `${maxRequests} requests are being answered or wait. Try again later.`, {
+      headers: retryAfter(ms),
+    });
+
   function checkRoom(): void {
-    if (leases() + queue.length < maxRequests) return;
-    throw new ApiError(
-      429,
-      'too_many_requests',
-      `${maxRequests} requests are being answered or wait. Try again later.`,
-      { headers: retryAfter(meanLeaseMs) },
-    );
+    const ms = busyMs();
+    if (ms !== null) throw tooMany(ms);
   }
 
   return {
+    busyMs,
+    tooMany,
     checkRoom,
 
     async list() {

@@ -41,7 +41,15 @@ const sampling = {
   presence_penalty: 0.5,
   repetition_penalty: 1.1,
 };
-const shared = { ...sampling, model: 'tiny', stop: ['x', 'y'], n: 2, logit_bias: { 5: 1 }, prompt_lookup: 4 };
+const shared = {
+  ...sampling,
+  model: 'tiny',
+  stop: ['x', 'y'],
+  n: 2,
+  logit_bias: { 5: 1 },
+  prompt_lookup: 4,
+  ignore_eos: false,
+};
 const tools = [{ type: 'function', function: { name: 'f', description: 'd', parameters: schema } }];
 const valid: [path: string, body: object][] = [
   ['/v1/chat/completions', { ...shared, messages, max_tokens: 3, logprobs: true, top_logprobs: 2, user: 'u' }],

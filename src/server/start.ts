@@ -1,6 +1,6 @@
 // Listens: the app on a socket, on the loopback address unless told otherwise, with an orderly end.
-import type { Server, ServerResponse } from 'node:http';
-import { createAdaptorServer } from '@hono/node-server';
+import { createServer, type ServerResponse } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type AppOptions, createApp } from './app.ts';
 import { stopping } from './errors.ts';
@@ -70,19 +70,22 @@ export async function startServer(options: StartOptions): Promise<RunningServer>
   const app = createApp({ ...options, allowedHosts, models, draining: draining.signal, stopping: stop.signal });
   if (preload !== undefined) await models.find(preload);
 
-  const server = createAdaptorServer({
-    fetch: async (request, env) => {
+  const listener = getRequestListener(
+    async (request, env) => {
       const response = await app.fetch(request);
       return sendEvents(response, env.outgoing as ServerResponse) ? RESPONSE_ALREADY_SENT : response;
     },
-    overrideGlobalObjects: false, // a library leaves its host's globals alone
-    serverOptions: {
-      headersTimeout: Math.min(20_000, receiveTimeoutMs),
-      requestTimeout: receiveTimeoutMs,
-      connectionsCheckingInterval: Math.min(1000, receiveTimeoutMs),
-      maxHeaderSize: 16_384,
-    },
-  }) as Server;
+    { overrideGlobalObjects: false }, // a library leaves its host's globals alone
+  );
+  const limits = {
+    headersTimeout: Math.min(20_000, receiveTimeoutMs),
+    requestTimeout: receiveTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, receiveTimeoutMs),
+    maxHeaderSize: 16_384,
+  };
+  const server = createServer(limits, (incoming, outgoing) => {
+    if (!app.refuse(incoming, outgoing)) void listener(incoming, outgoing);
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', error => reject(listenError(error, host, port)));
     server.listen(port, host, resolve);
