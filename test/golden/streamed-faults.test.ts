@@ -48,6 +48,27 @@ describe.skipIf('missing' in native)(
       if (message) expect(failures).toBeGreaterThan(3);
       else expect(failures).toBe(0);
     });
+
+    test.each([
+      ['error', /blk\.\d+\.\w+\.weight: it cannot be read: EIO/],
+      ['end', /blk\.\d+\.\w+\.weight: the file ends too soon/],
+      ['short', null],
+    ] as const)('while a model is opened: %s', async (kind, message) => {
+      for (let n = 2; n < 24; n += 3) {
+        const backend = await createNativeBackend({ threads: 2 });
+        filesOf(backend).fail(n, kind);
+        const opened = await load(path, backend, { slots }).catch((error: Error) => error);
+        if (opened instanceof Error) {
+          expect(opened).toBeInstanceOf(CheckpointError);
+          expect(opened.message).toMatch(message!);
+          await backend[Symbol.asyncDispose]();
+        } else {
+          expect(message, `${kind} at read ${n}`).toBeNull();
+          expect((await opened.step({ sequence: 0, tokens: prompt })).length).toBeGreaterThan(0);
+          await opened[Symbol.asyncDispose]();
+        }
+      }
+    });
   },
 );
 

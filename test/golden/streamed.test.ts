@@ -48,4 +48,13 @@ for (const { name, create, skip = false } of backends)
         else expect(read).toBeGreaterThanOrEqual(stats.wanted - stats.hits);
       }
     });
+
+    test('requests that run together read an expert once for all of them', async () => {
+      const bytesOf = async (sequences: number[]): Promise<number> => {
+        await using runner = await load(path, await create(), { slots: 2 });
+        await runner.step(...sequences.map(sequence => ({ sequence, tokens: first })));
+        return runner.stream!.stats.bytesRead;
+      };
+      expect(await bytesOf([0, 1, 2])).toBe(await bytesOf([0]));
+    });
   });
