@@ -1,5 +1,5 @@
 // A model twice as large as memory, against the disk it lies on: made of random weights in Maverick's layer geometry (10 layers, Q4_0).
-//   node bench/stream.ts FILE.gguf [--memory 22G] [--decode 500] [--prefill 512] [--long 0] [--context 4096] [--remove] [--json]
+//   node bench/stream.ts FILE.gguf [--memory 22G] [--decode 500] [--warm 64] [--prefill 512] [--long 0] [--context 4096] [--remove]
 // FILE is made where there is none, and needs 50 GB of disk; --remove deletes it at the end. The disk is measured in the same run on the
 // same file: direct reads, eight of 2 MiB at once. It takes minutes.
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const { values, positionals } = parseArgs({
   options: {
     memory: { type: 'string' },
     decode: { type: 'string', default: '500' },
-    warm: { type: 'string', default: '200' },
+    warm: { type: 'string', default: '64' },
     prefill: { type: 'string', default: '512' },
     long: { type: 'string', default: '0' },
     context: { type: 'string', default: '4096' },
@@ -72,9 +72,13 @@ const before = await diskBandwidth(size, 4);
 console.log(`disk: ${GB(before)}/s direct, 8 × 2 MiB; memory available: ${GB(available())}`);
 
 const opening = performance.now();
+let firstBytes = 0;
 const engine = await openLocalEngine(path, {
   contextTokens: Number(values.context),
   maxSequences: 1,
+  onProgress: () => {
+    firstBytes ||= performance.now() - opening;
+  },
   ...(values.memory && { memory: byteAmount(values.memory) }),
 });
 const openMs = performance.now() - opening;
@@ -83,7 +87,7 @@ if (!streaming) throw new Error('All of it fits: give less --memory.');
 const eachBytes = streaming.heldBytes / streaming.heldExperts;
 const denseBytes = weightBytes - streaming.experts * eachBytes;
 console.log(
-  `opened in ${seconds(openMs)}: ${GB(denseBytes)} of what every token uses, room for ${streaming.heldExperts} of ${streaming.experts} experts (${GB(streaming.heldBytes)}) in ${GB(streaming.memoryBytes)}`,
+  `opened in ${seconds(openMs)} (header and first tensor ${seconds(firstBytes)}, the others ${seconds(openMs - firstBytes)}): ${GB(denseBytes)} of what every token uses, room for ${streaming.heldExperts} of ${streaming.experts} experts (${GB(streaming.heldBytes)}) in ${GB(streaming.memoryBytes)}`,
 );
 
 interface Window {
@@ -110,11 +114,12 @@ function show(name: string, { tokens, ms, before: b, after: a }: Window, bandwid
   const wanted = y.wanted - x.wanted;
   const hits = y.hits - x.hits;
   const disk = (read / bandwidth) * 1000;
+  const stalled = y.stalledMs - x.stalledMs;
   console.log(
     `${name}: ${tokens} tokens, ${(ms / tokens).toFixed(1)} ms a token (${((tokens / ms) * 1000).toFixed(2)} tok/s); ` +
       `${((100 * hits) / wanted).toFixed(1)} % of ${wanted} experts held; read ${GB(read / tokens)} a token = ${(disk / tokens).toFixed(1)} ms of disk; ` +
-      `time ÷ disk ${(ms / disk).toFixed(2)}; reading ${((100 * busy) / ms).toFixed(0)} % of the time at ${GB((read / busy) * 1000)}/s (${((100 * read) / busy / bandwidth / 0.001).toFixed(0)} % of the disk); ` +
-      `stalled ${((y.stalledMs - x.stalledMs) / tokens).toFixed(1)} ms a token; foreseen ${y.foreseen - x.foreseen}, right ${y.foreseenRight - x.foreseenRight}; ` +
+      `computing ${((ms - stalled) / tokens).toFixed(1)}; time ÷ disk ${(ms / disk).toFixed(2)}, ÷ the larger of disk and computing ${(ms / Math.max(disk, ms - stalled)).toFixed(2)}; reading ${((100 * busy) / ms).toFixed(0)} % of the time at ${GB((read / busy) * 1000)}/s (${((100 * read) / busy / bandwidth / 0.001).toFixed(0)} % of the disk); ` +
+      `stalled ${(stalled / tokens).toFixed(1)} ms a token; foreseen ${y.foreseen - x.foreseen}, right ${y.foreseenRight - x.foreseenRight}; ` +
       `held ${y.held} (${GB(y.heldBytes)}); memory ${GB(status('VmRSS'))}, peak ${GB(status('VmHWM'))}`,
   );
 }
@@ -123,11 +128,13 @@ const random = (count: number, seed: number): number[] =>
 
 const first = performance.now();
 await generate(engine, random(1, 1), 1, 1);
+const [fromCold, computed] = [performance.now() - opening, performance.now() - first];
+const { stalledMs, bytesRead } = (await engine.stats()).experts!;
 console.log(
-  `first token after ${seconds(performance.now() - opening)} from cold (computed in ${seconds(performance.now() - first)}); bar ${seconds(2000 + (denseBytes / before) * 1000)}`,
+  `first token after ${seconds(fromCold)} from cold (computed in ${seconds(computed)}, of which ${seconds(stalledMs)} were waited for ${GB(bytesRead)} of experts); bar ${seconds(2000 + (denseBytes / before) * 1000)}`,
 );
 if (Number(values.decode) > 0) {
-  await generate(engine, random(1, 2), 200, 200);
+  await generate(engine, random(Number(values.warm), 2), 1, 1); // a prompt fills memory sooner than tokens do
   const filled = (await engine.stats()).experts!;
   console.log(`warm: ${filled.held} of ${filled.slots} held`);
   while ((await engine.stats()).experts!.held < streaming.heldExperts) await generate(engine, random(1, 3), 50, 50);

@@ -471,6 +471,8 @@ class CompiledBackend implements Backend {
       );
     const { rows, n, rowBytes, matrixBytes } = layoutOf(dtype, shape, storage.bank.kernels);
     const address = storage.start + index * matrixBytes;
+    // A whole weight is new. Threads that wait for new memory ask nothing of the disk.
+    if (shape.length === 2) storage.bank.expect(address, matrixBytes);
     return { path, offset, chunkRows, format: formats[dtype].ggmlType, rows, n, rowBytes, address };
   }
 

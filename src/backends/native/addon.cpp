@@ -223,7 +223,6 @@ napi_value expect(napi_env env, napi_callback_info info) {
   const Range& range = *call.bank().range;
   Populator& populator = call.pool()->populator;
   if (call.integer(1) > 0) return nullptr; // further banks are for machines where one does not do
-  populator.reserved_end = range.start + range.bytes;
   populator.expect(range.start + (size_t)call.number(2), range.start + (size_t)call.number(3));
   return nullptr;
 }
@@ -263,6 +262,7 @@ napi_value begin_program(napi_env env, napi_callback_info info) {
   Pool* const pool = call.pool();
   const int index = call.integer(1), turn = call.integer(2), threads = call.integer(3);
   const Bank& bank = pool->banks[index];
+  pool->populator.begin_program();
   if (threads > 1) begin(pool, Task::Run, index, turn);
   const int status = await_program(bank.control, bank.programs[(turn + 1) % programs_a_bank]);
   if (status != 0) pool->lost = true;
@@ -275,6 +275,7 @@ napi_value finish_program(napi_env env, napi_callback_info info) {
   Pool* const pool = call.pool();
   const Bank& bank = call.bank();
   const int status = run(bank.control, bank.programs[call.integer(2)], 0, call.integer(3));
+  pool->populator.end_program();
   if (status != 0) pool->lost = true;
   return call.result(status);
 }
