@@ -1,11 +1,16 @@
 // Experts on disk give the same bits as experts in memory, however few there is room for: on every backend, as one pass, token by
 // token, and as two sequences in one batch.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Backend } from '../../src/backends/backend.ts';
 import { loadNative } from '../../src/backends/native/load.ts';
 import { createNativeBackend } from '../../src/backends/native/native.ts';
 import { createReferenceBackend } from '../../src/backends/reference/reference.ts';
 import { createWasmBackend } from '../../src/backends/wasm/wasm.ts';
+import { type TypedValue, typed, type WritableValue, writeGguf } from '../../src/checkpoint/gguf-writer.ts';
+import { openCheckpoint } from '../../src/checkpoint/open.ts';
 import { golden, load, manifest } from './harness.ts';
 
 const native = loadNative();
@@ -23,6 +28,42 @@ const backends: { name: string; create: () => Backend | Promise<Backend>; skip?:
 const { tokens } = manifest().find(entry => entry.model === 'maverick-tiny.gguf')!;
 const path = golden('maverick-tiny.gguf');
 const [first, second] = [tokens.slice(0, 20), tokens.slice(20, 32)];
+
+/** The same model in many files: five tensors in each. */
+async function inParts(folder: string): Promise<string> {
+  await using whole = await openCheckpoint(path);
+  const metadata = new Map<string, WritableValue>();
+  for (const [key, value] of whole.metadata) {
+    const type = whole.metadataTypes?.get(key);
+    const content = value as TypedValue['value'];
+    metadata.set(key, type && type !== 'array' ? typed(type, content) : content);
+  }
+  const paths = await writeGguf(join(folder, 'parts.gguf'), {
+    metadata,
+    tensors: [...whole.tensors.values()].map(tensor => ({
+      ...tensor,
+      async *data() {
+        const bytes = new Uint8Array(tensor.byteLength);
+        await whole.read(tensor, 0, bytes);
+        yield bytes;
+      },
+    })),
+    split: { maxTensors: 5 },
+  });
+  expect(paths.length).toBeGreaterThan(3);
+  return paths[0]!;
+}
+
+test.skipIf('missing' in native)('read directly from a model in many files', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'parts-'));
+  try {
+    await using whole = await load(path, await createNativeBackend({ threads: 2 }), { slots: 2 });
+    await using parts = await load(await inParts(folder), await createNativeBackend({ threads: 2 }), { slots: 2 });
+    expect(await parts.step({ sequence: 0, tokens })).toEqual(await whole.step({ sequence: 0, tokens }));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 for (const { name, create, skip = false } of backends)
   describe.skipIf(skip)(`streamed experts, ${name}`, () => {
