@@ -353,6 +353,24 @@ function patternBlocks(dtype: QuantizedDType, elements: number, pattern: number,
 
 const extremeCases: readonly BackendCase[] = [
   {
+    name: 'matmul: with so many results that a kernel takes several tiles at once, a row does not depend on the rows beside it',
+    run: async k => {
+      const random = seededRandom(43);
+      const [n, outs, rows] = [256, 1031, 7];
+      for (const dtype of ['Q4_0', 'Q5_1', 'Q4_K', 'Q6_K', 'Q8_0', 'IQ4_XS'] as const) {
+        const weight = await uploadBytes(k, dtype, [outs, n], randomBlocks(dtype, outs * n, random, 0.05));
+        const x = gaussians(rows * n, random);
+        const together = await multiply(k, x, weight, n);
+        for (let t = 0; t < rows; t++)
+          expectSame(
+            await multiply(k, rowAt(x, t, n), weight, n),
+            rowAt(together, t, outs),
+            `${dtype}, row ${t} alone`,
+          );
+      }
+    },
+  },
+  {
     name: 'matmul Q8_0: −128 and the largest scale',
     run: async k => {
       const n = 64;

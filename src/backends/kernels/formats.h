@@ -88,3 +88,19 @@ INLINE void nibble_lookup(const uint8_t* table, const Rows& rows, int at, Part& 
   nibbles(rows, at, p);
   for (int j = 0; j < 8; j++) p.q[j] = lookup(table, p.q[j]);
 }
+
+constexpr int vectors_of_tile = tile_rows / lanes;
+/** Bytes ahead of which weights are asked for. Nearer, memory's delay shows; farther, they are gone from the first-level cache again. */
+constexpr int ahead_of_one_row = 12288, ahead_of_many_rows = 8192;
+
+/**
+ * Asks for what lies `ahead` bytes after a packed block. Fields are read in another order than they lie, and across cache lines, which
+ * processors do not foresee. Where nothing can be asked for, each line of a long block is read first, in order.
+ */
+template <class F, int ahead>
+INLINE void foresee_block(const uint8_t* block) {
+  if constexpr (can_prefetch)
+    for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch_once(block + ahead + at);
+  else if constexpr (F::parts > 1)
+    for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
+}

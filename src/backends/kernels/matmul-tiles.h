@@ -3,6 +3,7 @@
 #pragma once
 #include "activations.h"
 #include "formats.h"
+#include "matmul-blocks.h"
 
 /** A part's numbers as this machine's dot product wants them. */
 template <class F, Dot form>
@@ -102,30 +103,6 @@ INLINE void add_part(f32v* results, const Operand<F, form>* w, const Part* p, co
   }
 }
 
-template <int N, int I = 0, class Body>
-INLINE void unroll(Body&& body) {
-  if constexpr (I < N) {
-    body.template operator()<I>();
-    unroll<N, I + 1>(body);
-  }
-}
-
-constexpr int vectors_of_tile = tile_rows / lanes;
-/** Bytes ahead of which weights are asked for. Nearer, memory's delay shows; farther, they are gone from the first-level cache again. */
-constexpr int ahead_of_one_row = 12288, ahead_of_many_rows = 8192;
-
-/**
- * Asks for what lies `ahead` bytes after a packed block. Fields are read in another order than they lie, and across cache lines, which
- * processors do not foresee. Where nothing can be asked for, each line of a long block is read first, in order.
- */
-template <class F, int ahead>
-INLINE void foresee_block(const uint8_t* block) {
-  if constexpr (can_prefetch)
-    for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch_once(block + ahead + at);
-  else if constexpr (F::parts > 1)
-    for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
-}
-
 /** A tile of `blocks` blocks of F times one row of activations, whose blocks are `stride` bytes apart. */
 template <class F, int digits, Dot form>
 void one_row(const uint8_t* tile, int blocks, const uint8_t* x, size_t stride, float* results) {
@@ -192,6 +169,8 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
 template <class F, int digits, Dot form>
 void many_rows(const uint8_t* tile, int tiles, size_t tile_bytes, int blocks, const uint8_t* x, size_t stride,
                const uint32_t* offsets, int count, float* results) {
+  if constexpr (in_blocks<F, form>)
+    return many_rows_in_blocks<F, digits>(tile, tiles, tile_bytes, blocks, x, stride, offsets, count, results);
   if constexpr (vectors_of_tile == 1) // and so there are registers for two
     for (; tiles >= 2; tiles -= 2, tile += 2 * tile_bytes, results += 2 * count * tile_rows) {
       const Rows two[] = {{tile, 0}, {tile + tile_bytes, 0}};

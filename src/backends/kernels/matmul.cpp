@@ -20,8 +20,6 @@ struct Product {
   float* y;
 };
 
-/** Most rows of activations a pass over a tile serves: their part of a block and their results must stay in the first-level cache. */
-constexpr int most_rows = 64;
 /** Tiles that a kernel is given together. */
 constexpr int tiles_at_once = 2;
 

@@ -2,6 +2,9 @@
 #pragma once
 #include "formats.h"
 
+/** Most rows of activations a pass over a tile serves: their part of a block and their results must stay in the first-level cache. */
+constexpr int most_rows = 64;
+
 /** What `matmul.cpp` and `pack.cpp` know of a format. `tile` is a packed tile of sixteen rows. */
 struct Quantized {
   int elements;  // of a block
@@ -11,7 +14,7 @@ struct Quantized {
 
   /** A tile times one row of activations, whose blocks are `stride` bytes apart: results [16]. */
   using OneRow = void(const uint8_t* tile, int blocks, const uint8_t* x, size_t stride, float* results);
-  /** `tiles` tiles, `tile_bytes` apart, times `count` rows, at byte offsets[i] of every row of blocks: results [tiles, count, 16]. */
+  /** `tiles` tiles, `tile_bytes` apart, times `count` ≤ most_rows rows, at byte offsets[i] of every row of blocks: results [tiles, count, 16]. */
   using ManyRows = void(const uint8_t* tile, int tiles, size_t tile_bytes, int blocks, const uint8_t* x, size_t stride,
                         const uint32_t* offsets, int count, float* results);
   // By digits − 1 and by the form of the dot product.

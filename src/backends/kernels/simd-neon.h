@@ -16,7 +16,10 @@ INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 /** For what is used once and soon. */
 constexpr bool can_prefetch = true;
 INLINE void prefetch_once(const void* p) { __builtin_prefetch(p, 0, 0); }
-INLINE i8v in_register(i8v a) { return a; }
+template <class V>
+INLINE V in_register(V a) {
+  return a;
+}
 INLINE i8v load32_splat(const void* p) { return (i8v)vdupq_n_s32(load<int32_t>(p)); }
 INLINE f32v madd(f32v a, f32v b, f32v c) { return (f32v)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
 INLINE f32v nmadd(f32v a, f32v b, f32v c) { return (f32v)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
@@ -33,6 +36,10 @@ INLINE u32v gather(const uint32_t* table, u32v index) {
   return u32v{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
 }
 INLINE i32v add_pairs(i16v a) { return (i32v)vpaddlq_s16((int16x8_t)a); }
+INLINE i32v dot_words(i16v x, i16v w) {
+  const int32x4_t low = vmull_s16(vget_low_s16((int16x8_t)x), vget_low_s16((int16x8_t)w));
+  return (i32v)vpaddq_s32(low, vmull_high_s16((int16x8_t)x, (int16x8_t)w));
+}
 INLINE i16v dot2(i8v x, u8v w) {
   const int16x8_t low = vmull_s8(vget_low_s8((int8x16_t)x), vget_low_s8((int8x16_t)w));
   const int16x8_t high = vmull_high_s8((int8x16_t)x, (int8x16_t)w);

@@ -11,7 +11,10 @@ INLINE void prefetch(const void* p) { touch(p); }
 /** A read stands in for it, which must not go past the end of all memory. */
 constexpr bool can_prefetch = false;
 INLINE void prefetch_once(const void*) {}
-INLINE i8v in_register(i8v a) { return a; }
+template <class V>
+INLINE V in_register(V a) {
+  return a;
+}
 INLINE i8v load32_splat(const void* p) { return (i8v)wasm_v128_load32_splat(p); }
 /** a · b + c; rounded once or twice, but always the same way on one machine. */
 INLINE f32v madd(f32v a, f32v b, f32v c) { return (f32v)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c); }
@@ -48,6 +51,8 @@ INLINE i32v add_pairs(i16v a) {
 }
 /** Sums of two products, 16 bits each. */
 INLINE i16v dot2(i8v x, u8v w) { return (i16v)wasm_i16x8_relaxed_dot_i8x16_i7x16((v128_t)x, (v128_t)w); }
+/** Sums of two products of words. */
+INLINE i32v dot_words(i16v x, i16v w) { return (i32v)wasm_i32x4_dot_i16x8((v128_t)x, (v128_t)w); }
 /** sum + sums of four products. */
 INLINE i32v dot4_add(i8v x, u8v w, i32v sum) {
   return (i32v)wasm_i32x4_relaxed_dot_i8x16_i7x16_add((v128_t)x, (v128_t)w, (v128_t)sum);

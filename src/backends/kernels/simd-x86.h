@@ -8,11 +8,10 @@ constexpr Dot dot_forms[2] = {Dot::any_bytes, Dot::any_bytes};
 constexpr Dot dot_forms[2] = {Dot::pairs, Dot::pairs};
 #endif
 
-/** Keeps the compiler from reading the same number from memory for each use. */
-INLINE i8v in_register(i8v a) {
-#if defined(__AVX__)
+/** Keeps the compiler from reading a number again for each use, and from adding in an order for which there are no registers. */
+template <class V>
+INLINE V in_register(V a) {
   __asm__("" : "+v"(a));
-#endif
   return a;
 }
 INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
@@ -36,6 +35,7 @@ INLINE u8v lookup(const uint8_t* table, u8v index) {
   return (u8v)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table)), (__m512i)index);
 }
 INLINE u32v gather(const uint32_t* table, u32v index) { return (u32v)_mm512_i32gather_epi32((__m512i)index, table, 4); }
+INLINE i32v dot_words(i16v x, i16v w) { return (i32v)_mm512_madd_epi16((__m512i)x, (__m512i)w); }
 INLINE i32v add_pairs(i16v a) { return (i32v)_mm512_madd_epi16((__m512i)a, _mm512_set1_epi16(1)); }
 INLINE i16v dot2(i8v x, u8v w) { return (i16v)_mm512_maddubs_epi16((__m512i)w, (__m512i)x); }
 #if defined(__AVX512VNNI__)
@@ -58,6 +58,7 @@ INLINE u8v lookup(const uint8_t* table, u8v index) {
   return (u8v)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table)), (__m256i)index);
 }
 INLINE u32v gather(const uint32_t* table, u32v index) { return (u32v)_mm256_i32gather_epi32((const int*)table, (__m256i)index, 4); }
+INLINE i32v dot_words(i16v x, i16v w) { return (i32v)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
 INLINE i32v add_pairs(i16v a) { return (i32v)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
 INLINE i16v dot2(i8v x, u8v w) { return (i16v)_mm256_maddubs_epi16((__m256i)w, (__m256i)x); }
 #if defined(__AVXVNNI__)
@@ -90,6 +91,7 @@ INLINE u8v lookup(const uint8_t* table, u8v index) {
 INLINE u32v gather(const uint32_t* table, u32v index) {
   return u32v{table[index[0]], table[index[1]], table[index[2]], table[index[3]]};
 }
+INLINE i32v dot_words(i16v x, i16v w) { return (i32v)_mm_madd_epi16((__m128i)x, (__m128i)w); }
 INLINE i32v add_pairs(i16v a) { return (i32v)_mm_madd_epi16((__m128i)a, _mm_set1_epi16(1)); }
 /** Even and odd bytes are widened to words, multiplied and added: what one SSSE3 instruction does. */
 INLINE i16v dot2(i8v x, u8v w) {

@@ -40,6 +40,15 @@ INLINE void store(void* p, T value) {
   __builtin_memcpy(p, &value, sizeof value);
 }
 
+/** body<0>() … body<N − 1>(). */
+template <int N, int I = 0, class Body>
+INLINE void unroll(Body&& body) {
+  if constexpr (I < N) {
+    body.template operator()<I>();
+    unroll<N, I + 1>(body);
+  }
+}
+
 /** Reads a byte for nothing but that its cache line comes. */
 INLINE void touch(const void* p) { __asm__ volatile("" : : "r"(*(const uint8_t*)p)); }
 
