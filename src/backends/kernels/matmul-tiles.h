@@ -6,13 +6,16 @@
 #include "matmul-blocks.h"
 
 /** A part's numbers as this machine's dot product wants them. */
-template <class F, Dot form>
+template <class F, int digits, Dot form>
 struct Operand {
-  // Only some machines multiply bytes above 127: elsewhere they are split into seven bits and the eighth.
-  static constexpr bool split = F::largest > 127 && (form == Dot::pairs || form == Dot::seven_bits);
+  // Only some machines multiply bytes above 127. Elsewhere weights lend their signs to the activations, which must not be −128 then, as a
+  // second digit may be,
+  static constexpr bool signs = F::largest > 127 && form == Dot::pairs && can_turn_signs && digits == 1;
+  // or are split into seven bits and the eighth.
+  static constexpr bool split = F::largest > 127 && (form == Dot::pairs || form == Dot::seven_bits) && !signs;
   // Where bytes are signed, the eighth bit is a sign.
   static constexpr bool as_signed = F::largest > 127 && form == Dot::signed_bytes;
-  static constexpr int offset = as_signed ? F::offset - 128 : F::offset;
+  static constexpr int offset = as_signed ? F::offset - 128 : signs ? 0 : F::offset;
   u8v q[8];
   u8v top[split ? 8 : 1];
 
@@ -23,6 +26,7 @@ struct Operand {
         q[j] = p.q[j] & splat8(127);
         top[j] = (u8v)(((u32v)p.q[j] >> 7) & 0x01010101u);
       }
+      if constexpr (signs) q[j] = p.q[j] - splat8(F::offset);
       if constexpr (as_signed) q[j] = p.q[j] ^ splat8(128);
     }
   }
@@ -50,11 +54,15 @@ INLINE void dot_quads(const u8v* const* w, const int8_t* x, i32v* sums) {
   }
 }
 
-template <class F, int from, int to, Dot form, int N>
-INLINE void dot_digit(const Operand<F, form>* w, const int8_t* x, i32v* sums) {
+template <class F, int from, int to, int digits, Dot form, int N>
+INLINE void dot_digit(const Operand<F, digits, form>* w, const int8_t* x, i32v* sums) {
   const u8v *q[N], *top[N];
   for (int n = 0; n < N; n++) q[n] = w[n].q, top[n] = w[n].top;
-  if constexpr (Operand<F, form>::split) {
+  if constexpr (Operand<F, digits, form>::signs) {
+    for (int n = 0; n < N; n++)
+      for (int j = from; j < to; j++)
+        sums[n] += add_pairs(dot2(turn_signs(load32_splat(x + 4 * j), (i8v)q[n][j]), magnitude((i8v)q[n][j])));
+  } else if constexpr (Operand<F, digits, form>::split) {
     i32v eighth[N] = {};
     dot_quads<127, from, to, form, N>(q, x, sums);
     dot_quads<1, from, to, form, N>(top, x, eighth);
@@ -66,20 +74,20 @@ INLINE void dot_digit(const Operand<F, form>* w, const int8_t* x, i32v* sums) {
 
 /** Σ (q − offset) · x over the numbers of the quads from … to − 1, whose activations sum to `sum`. */
 template <class F, int from, int to, int digits, Dot form, int N>
-INLINE void dot(const Operand<F, form>* w, const Rounded<digits>* x, i32v sum, i32v* results) {
-  constexpr int offset = Operand<F, form>::offset;
+INLINE void dot(const Operand<F, digits, form>* w, const Rounded<digits>* x, i32v sum, i32v* results) {
+  constexpr int offset = Operand<F, digits, form>::offset;
   for (int n = 0; n < N; n++) results[n] = offset == 0 ? i32v{} : sum * -offset;
-  dot_digit<F, from, to, form, N>(w, x->q[digits - 1], results);
+  dot_digit<F, from, to, digits, form, N>(w, x->q[digits - 1], results);
   if constexpr (digits == 2) {
     i32v high[N] = {};
-    dot_digit<F, from, to, form, N>(w, x->q[0], high);
+    dot_digit<F, from, to, digits, form, N>(w, x->q[0], high);
     for (int n = 0; n < N; n++) results[n] += high[n] << 8;
   }
 }
 
 /** results[n] + one part's products with one block of activations. */
 template <class F, int digits, Dot form, int N>
-INLINE void add_part(f32v* results, const Operand<F, form>* w, const Part* p, const Rounded<digits>* x) {
+INLINE void add_part(f32v* results, const Operand<F, digits, form>* w, const Part* p, const Rounded<digits>* x) {
   const f32v scale = splat(x->scale);
   i32v dots[N];
   if constexpr (F::spans == 1) {
@@ -117,7 +125,7 @@ void one_row(const uint8_t* tile, int blocks, const uint8_t* x, size_t stride, f
         unroll<F::distinct>([&]<int s>() __attribute__((always_inline)) {
           Part p;
           F::template part<s>(rows, head, turn, p);
-          Operand<F, form> w;
+          Operand<F, digits, form> w;
           w.take(p);
           add_part<F, digits, form, 1>(sums + v, &w, &p, (const Rounded<digits>*)at);
           at += stride;
@@ -148,7 +156,7 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
     for (int turn = 0; turn < F::parts / F::distinct; turn++)
       unroll<F::distinct>([&]<int s>() __attribute__((always_inline)) {
         Part p[N];
-        Operand<F, form> w[N];
+        Operand<F, digits, form> w[N];
         for (int n = 0; n < N; n++) {
           F::template part<s>(rows[n], head[n], turn, p[n]);
           w[n].take(p[n]);

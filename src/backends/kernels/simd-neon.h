@@ -16,6 +16,10 @@ INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
 /** For what is used once and soon. */
 constexpr bool can_prefetch = true;
 INLINE void prefetch_once(const void* p) { __builtin_prefetch(p, 0, 0); }
+/** AVX2 can, see there. */
+constexpr bool can_turn_signs = false;
+INLINE i8v turn_signs(i8v x, i8v) { return x; }
+INLINE u8v magnitude(i8v a) { return (u8v)a; }
 template <class V>
 INLINE V in_register(V a) {
   return a;

@@ -11,6 +11,10 @@ INLINE void prefetch(const void* p) { touch(p); }
 /** A read stands in for it, which must not go past the end of all memory. */
 constexpr bool can_prefetch = false;
 INLINE void prefetch_once(const void*) {}
+/** AVX2 can, see there. */
+constexpr bool can_turn_signs = false;
+INLINE i8v turn_signs(i8v x, i8v) { return x; }
+INLINE u8v magnitude(i8v a) { return (u8v)a; }
 template <class V>
 INLINE V in_register(V a) {
   return a;

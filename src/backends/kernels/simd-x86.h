@@ -14,6 +14,13 @@ INLINE V in_register(V a) {
   __asm__("" : "+v"(a));
   return a;
 }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr bool can_turn_signs = true;
+#else
+constexpr bool can_turn_signs = false;
+INLINE i8v turn_signs(i8v x, i8v) { return x; }
+INLINE u8v magnitude(i8v a) { return (u8v)a; }
+#endif
 INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 /** For what is used once and soon. */
 constexpr bool can_prefetch = true;
@@ -58,6 +65,9 @@ INLINE u8v lookup(const uint8_t* table, u8v index) {
   return (u8v)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table)), (__m256i)index);
 }
 INLINE u32v gather(const uint32_t* table, u32v index) { return (u32v)_mm256_i32gather_epi32((const int*)table, (__m256i)index, 4); }
+/** x where `by` is positive, −x where it is negative, else 0. */
+INLINE i8v turn_signs(i8v x, i8v by) { return (i8v)_mm256_sign_epi8((__m256i)x, (__m256i)by); }
+INLINE u8v magnitude(i8v a) { return (u8v)_mm256_abs_epi8((__m256i)a); }
 INLINE i32v dot_words(i16v x, i16v w) { return (i32v)_mm256_madd_epi16((__m256i)x, (__m256i)w); }
 INLINE i32v add_pairs(i16v a) { return (i32v)_mm256_madd_epi16((__m256i)a, _mm256_set1_epi16(1)); }
 INLINE i16v dot2(i8v x, u8v w) { return (i16v)_mm256_maddubs_epi16((__m256i)w, (__m256i)x); }
