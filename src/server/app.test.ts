@@ -125,6 +125,7 @@ describe('chat completions', () => {
       top_k: 40,
       min_p: 0.1,
       ignore_eos: true,
+      timeout_ms: 60_000,
       repetition_penalty: 1.1,
     });
     expect(answer.choices).toEqual([
@@ -161,6 +162,7 @@ describe('chat completions', () => {
         seed: 7,
         stop: ['ZZZ'],
         ignoreEnd: true,
+        timeoutMs: 60_000,
       },
     });
   });

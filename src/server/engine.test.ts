@@ -96,6 +96,19 @@ test('a client that leaves frees the engine; health still answers', async () => 
   expect((await fetch(`${server.url}health`)).status).toBe(200);
 });
 
+test('a deadline ends an answer with what there is, and its place is free again', async () => {
+  const request = { model: 'tiny', messages, ...sampled, ignore_eos: true };
+  const free = await client.chat.completions.create({ ...request, max_tokens: 10 });
+  const late = { ...request, timeout_ms: 400 };
+  for (const { choices, usage } of await Promise.all([1, 2].map(() => client.chat.completions.create(late)))) {
+    expect(choices[0]!.finish_reason).toBe('length');
+    expect(usage!.completion_tokens).toBeGreaterThan(0);
+    expect(usage!.total_tokens).toBeLessThan(512); // the context
+  }
+  const again = await client.chat.completions.create({ ...request, max_tokens: 10 });
+  expect(again.choices[0]!.message).toEqual(free.choices[0]!.message);
+});
+
 test('stop strings end the text before them', async () => {
   const request = { model: 'tiny', prompt, max_tokens: 24, ...sampled };
   const whole = (await client.completions.create(request)).choices[0]!.text;

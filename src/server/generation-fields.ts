@@ -56,6 +56,7 @@ export const generationFields = {
     .union([z.boolean(), z.int().min(0).max(64)], { error: 'true, false or a whole number from 0 to 64' })
     .nullish(),
   ignore_eos: boolean(),
+  timeout_ms: integer(1, 2 ** 31 - 1),
   grammar: z.string({ error: 'a text in GBNF' }).nullish(),
   user: label(),
 };
@@ -92,6 +93,7 @@ export function generationOf(request: Generation) {
       logitBias: logitBiasOf(request.logit_bias),
       promptLookup: request.prompt_lookup ?? undefined,
       ignoreEnd: request.ignore_eos ?? undefined,
+      timeoutMs: request.timeout_ms ?? undefined,
       ...(request.grammar != null && { responseFormat: { type: 'grammar' as const, grammar: request.grammar } }),
     },
   };
