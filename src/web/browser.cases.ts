@@ -64,7 +64,7 @@ export function pageTests(): (options?: VisitOptions) => Promise<Visit> {
       '--in-process-gpu', // one process fewer to start
     ];
     browser = await chromium.launch({ executablePath, args });
-  });
+  }, 60_000); // a build and a browser: on a busy machine more than the usual 10 s
   afterEach(async () => {
     for (const close of closing.splice(0).reverse()) await close();
     expect(problems.splice(0)).toEqual([]);
