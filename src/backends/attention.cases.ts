@@ -68,7 +68,12 @@ class Trial {
   /** Forgets all but the first tokens, and makes others up to `length`, whose keys and values are what the cache can hold. */
   write(sequence: number, kept: number, length: number): void {
     const { kvHeads, headDim, type } = this.cache.shape;
-    const held = type === 'Q8_0' ? (x: Float32Array) => inBytes(x, headDim) : inHalves;
+    const heldAs = {
+      F16: inHalves,
+      F32: (x: Float32Array) => x,
+      Q8_0: (x: Float32Array) => inBytes(x, headDim),
+    };
+    const held = heldAs[type ?? 'F16'];
     const tokens = this.tokens[sequence]!;
     tokens.length = kept;
     while (tokens.length < length)

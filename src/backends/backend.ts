@@ -56,10 +56,10 @@ export class FileReadError extends Error {
 }
 
 /**
- * How caches store keys and values. F16: as halves (the reference keeps floats). Q8_0: as bytes, with a scale for each 32 numbers of a
- * head, which takes 34 bytes for them instead of 64; every backend rounds alike.
+ * How caches store keys and values. F16: as halves (the reference keeps floats). F32: as they are, in twice the memory. Q8_0: as bytes,
+ * with a scale for each 32 numbers of a head, which takes 34 bytes for them instead of 64; every backend rounds alike.
  */
-export const cacheTypes = ['F16', 'Q8_0'] as const;
+export const cacheTypes = ['F16', 'F32', 'Q8_0'] as const;
 export type CacheType = (typeof cacheTypes)[number];
 
 export interface CacheShape {

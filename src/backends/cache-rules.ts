@@ -19,7 +19,8 @@ export function checkCacheShape(shape: CacheShape): void {
 
 /** Bytes of one position's keys and values in one layer of a compiled backend's cache. */
 export function positionBytes({ kvHeads, headDim, type = 'F16' }: CacheShape): number {
-  return 2 * kvHeads * (type === 'Q8_0' ? headDim + 2 * Math.ceil(headDim / 32) : 2 * headDim);
+  const ofHead = { F16: 2 * headDim, F32: 4 * headDim, Q8_0: headDim + 2 * Math.ceil(headDim / 32) };
+  return 2 * kvHeads * ofHead[type];
 }
 
 /**

@@ -2,6 +2,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { CacheType } from '../backends/backend.ts';
 import { type BackendName, backendNames } from '../engine/choose-backend.ts';
 import type { EngineOptions, GenerateOptions } from '../engine/types.ts';
 
@@ -38,7 +39,7 @@ export interface EngineFlags {
   context?: number;
   memory?: number;
   stats?: boolean;
-  cacheType?: 'f16' | 'q8_0';
+  cacheType?: 'f16' | 'f32' | 'q8_0';
 }
 
 /** Bytes with a unit: 20G, 512M, 1.5GiB; decimal units, or binary ones with an i. */
@@ -67,8 +68,8 @@ export const addEngineOptions = (command: Command): Command =>
     .addOption(
       new Option(
         '--cache-type <type>',
-        'how keys and values are kept: q8_0 takes about half the memory of f16 and rounds them to 8 bits (default: f16)',
-      ).choices(['f16', 'q8_0']),
+        'how keys and values are kept: q8_0 takes about half the memory of f16 and rounds them to 8 bits, f32 takes twice and does not round (default: f16)',
+      ).choices(['f16', 'f32', 'q8_0']),
     )
     .option(
       '--memory <bytes>',
@@ -85,7 +86,7 @@ export const engineOptions = ({ backend, threads, context, memory, cacheType }: 
   ...(threads && { threads }),
   ...(context && { contextTokens: context }),
   ...(memory && { memory }),
-  ...(cacheType && { cacheType: cacheType === 'q8_0' ? 'Q8_0' : 'F16' }),
+  ...(cacheType && { cacheType: cacheType.toUpperCase() as CacheType }),
 });
 
 /** Where what is learnt about models larger than memory is kept. */

@@ -22,8 +22,8 @@ export interface EngineOptions {
    */
   readonly cacheBytes?: number;
   /**
-   * How keys and values are kept: 'F16', or 'Q8_0' in a little more than half the memory, which is read sooner in long contexts and rounds
-   * them to 8 bits. Default 'F16'.
+   * How keys and values are kept: 'F16'; 'Q8_0' in a little more than half the memory, which is read sooner in long contexts and rounds
+   * them to 8 bits; or 'F32' in twice the memory, which rounds nothing. Default 'F16'.
    */
   readonly cacheType?: CacheType;
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512, and up to 2048 where experts are read from disk. */

@@ -1,4 +1,4 @@
-// Keys and values of past tokens as halves or bytes, in pages of 32 positions that are taken as a sequence grows.
+// Keys and values of past tokens as halves, floats or bytes, in pages of 32 positions that are taken as a sequence grows.
 import type { Batch, CacheShape, CacheType, KVCache, SavedLayer, Tensor } from '../backend.ts';
 import { checkCacheShape, checkEmpty, checkSaved, endsAfter, lengthKept, positionBytes } from '../cache-rules.ts';
 import type { Bank } from './bank.ts';
@@ -8,7 +8,7 @@ import type { Range } from './program.ts';
 /** Positions of a page; mirrors `page_positions` in kernels/attention.h. */
 export const pagePositions = 32;
 /** Mirrors `enum class PageFormat` in kernels/attention.h: the ids of GGUF. */
-const pageFormats = { F16: 1, Q8_0: 8 } as const satisfies Record<CacheType, number>;
+const pageFormats = { F32: 0, F16: 1, Q8_0: 8 } as const satisfies Record<CacheType, number>;
 /** Mirrors `most_head_dim` in kernels/attention.h. */
 const mostHeadDim = 256;
 

@@ -26,22 +26,31 @@ INLINE void fetch(const void* p, ptrdiff_t ahead, int column_bytes) {
     for (int b = 0; b < bytes; b += 64) prefetch((const uint8_t*)p + ahead + b);
 }
 
-/// Lines of `stride` halves.
-struct Halves {
+/// As floats what is stored as halves or as floats, and back: halves are bounded by their largest number.
+INLINE f32v load_stored(const uint16_t* p) { return load_halves(p); }
+INLINE f32v load_stored(const float* p) { return load<f32v>(p); }
+INLINE f32v bounded(f32v a) { return lower_to(raise_to(a, splat(-65504.0f)), splat(65504.0f)); }
+INLINE void store_as(uint16_t* p, f32v a) { store_halves(p, bounded(a)); }
+INLINE void store_as(float* p, f32v a) { store(p, a); }
+INLINE f32v load_some_or_all(const float* p, int count) { return count == LANES ? load<f32v>(p) : load_some(p, count); }
+
+/// Lines of `stride` numbers, halves or floats.
+template <class Number>
+struct Numbers {
   static constexpr int widest = 8;
-  const uint16_t* at;
+  const Number* at;
   int stride;
   ptrdiff_t ahead;
   template <int V>
   INLINE void line(int d, int column, f32v* out) const {
-    const uint16_t* const p = at + d * stride + column;
-    fetch<2 * V * LANES>(p, ahead, 2 * column);
-    for (int v = 0; v < V; v++) out[v] = load_halves(p + v * LANES);
+    const Number* const p = at + d * stride + column;
+    fetch<(int)sizeof(Number) * V * LANES>(p, ahead, (int)sizeof(Number) * column);
+    for (int v = 0; v < V; v++) out[v] = load_stored(p + v * LANES);
   }
   INLINE void last(int d, int column, int count, f32v* out) const {
-    uint16_t some[panel_width] = {};
+    Number some[panel_width] = {};
     for (int i = 0; i < count; i++) some[i] = at[d * stride + column + i];
-    Halves{some, 0, 0}.line<2>(0, 0, out);
+    Numbers{some, 0, 0}.template line<2>(0, 0, out);
   }
 };
 
@@ -71,35 +80,34 @@ struct Bytes {
   }
 };
 
-/// A head's part of a page of halves; `next` is the part to be read next, of keys or of values, if not null.
-struct HalfPage {
+/// A head's part of a page of halves or floats; `next` is the part to be read next, of keys or of values, if not null.
+template <class Number>
+struct PlainPage {
   /// Of the keys, or of the values, of one head.
-  static constexpr size_t part_bytes(int n) { return (size_t)2 * n * page_positions; }
+  static constexpr size_t part_bytes(int n) { return sizeof(Number) * n * page_positions; }
   static INLINE const uint8_t* values_of(const uint8_t* page, int n) { return page + part_bytes(n); }
-  static INLINE Halves keys(const uint8_t* page, const uint8_t* next, int, float*) {
-    return {(const uint16_t*)page, page_positions, next ? next - page : 0};
+  static INLINE Numbers<Number> keys(const uint8_t* page, const uint8_t* next, int, float*) {
+    return {(const Number*)page, page_positions, next ? next - page : 0};
   }
-  static INLINE Halves values(const uint8_t* page, const uint8_t* next, int n, float*) {
+  static INLINE Numbers<Number> values(const uint8_t* page, const uint8_t* next, int n, float*) {
     const uint8_t* const at = values_of(page, n);
-    return {(const uint16_t*)at, n, next ? next - at : 0};
+    return {(const Number*)at, n, next ? next - at : 0};
   }
   static void put(const float* key, const float* value, int n, uint8_t* page, int slot) {
-    uint16_t* const keys = (uint16_t*)page + slot;
-    uint16_t* const values = (uint16_t*)values_of(page, n) + slot * n;
+    Number* const keys = (Number*)page + slot;
+    Number* const values = (Number*)values_of(page, n) + slot * n;
     for (int d = 0; d < n; d += LANES) {
       const int count = n - d < LANES ? n - d : LANES;
-      uint16_t halves[2][LANES];
-      store_halves(halves[0], bounded(load_some_or_all(key + d, count)));
-      store_halves(halves[1], bounded(load_some_or_all(value + d, count)));
-      for (int i = 0; i < count; i++) keys[(d + i) * page_positions] = halves[0][i];
-      for (int i = 0; i < count; i++) values[d + i] = halves[1][i];
+      Number numbers[2][LANES];
+      store_as(numbers[0], load_some_or_all(key + d, count));
+      store_as(numbers[1], load_some_or_all(value + d, count));
+      for (int i = 0; i < count; i++) keys[(d + i) * page_positions] = numbers[0][i];
+      for (int i = 0; i < count; i++) values[d + i] = numbers[1][i];
     }
   }
-  static INLINE f32v load_some_or_all(const float* p, int count) { return count == LANES ? load<f32v>(p) : load_some(p, count); }
-  static INLINE f32v bounded(f32v a) { return lower_to(raise_to(a, splat(-65504.0f)), splat(65504.0f)); }
 };
 
-/// The same of bytes.
+/// The same of bytes with scales.
 struct BytePage {
   static constexpr int blocks(int n) { return (n + 31) / 32; }
   static constexpr size_t part_bytes(int n) { return (size_t)(n + 2 * blocks(n)) * page_positions; }
@@ -137,12 +145,12 @@ struct BytePage {
     f32v values[32 / LANES], most = {}, poison = {};
     for (int i = 0; i < 32; i += LANES) {
       const int there = count - i < 0 ? 0 : count - i < LANES ? count - i : LANES;
-      const f32v v = values[i / LANES] = HalfPage::load_some_or_all(x + i, there);
+      const f32v v = values[i / LANES] = load_some_or_all(x + i, there);
       most = raise_to(most, absolute(v));
       poison += v * splat(0); // NaN from an infinity or NaN
     }
     uint16_t half[LANES];
-    store_halves(half, HalfPage::bounded(splat(largest_lane(most) * (1 / 127.0f) + add_lanes(poison))));
+    store_halves(half, bounded(splat(largest_lane(most) * (1 / 127.0f) + add_lanes(poison))));
     const f32v scale = load_halves(half);
     const f32v inverse = splat(scale[0] > 0 ? 1 / scale[0] : 0.0f);
     for (int i = 0; i < 32; i += LANES) {

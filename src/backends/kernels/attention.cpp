@@ -272,19 +272,34 @@ void compute(const Piece& piece, const Tile& tile, Scratch& s, const float* q, f
   }
 }
 
+/// What is done with pages of one form.
+struct Form {
+  size_t (*part_bytes)(int n);
+  void (*put)(const float* key, const float* value, int n, uint8_t* page, int slot);
+  decltype(&compute<BytePage>) compute;
+};
+template <class Page>
+constexpr Form form_of = {Page::part_bytes, Page::put, compute<Page>};
+
+const Form& form(PageFormat format) {
+  switch (format) {
+    case PageFormat::F32: return form_of<PlainPage<float>>;
+    case PageFormat::F16: return form_of<PlainPage<uint16_t>>;
+    case PageFormat::Q8_0: return form_of<BytePage>;
+  }
+  __builtin_trap();
+}
+
 }  // namespace
 
-size_t page_bytes(AttentionShape shape) {
-  const size_t part = shape.format == PageFormat::Q8_0 ? BytePage::part_bytes(shape.head_dim) : HalfPage::part_bytes(shape.head_dim);
-  return 2 * part * shape.kv_heads;
-}
+size_t page_bytes(AttentionShape shape) { return 2 * form(shape.format).part_bytes(shape.head_dim) * shape.kv_heads; }
 
 void append(const float* keys, const float* values, int tokens, AttentionShape shape, const double* pages, const int* positions,
             Team team) {
   const int n = shape.head_dim;
   const int64_t row = (int64_t)shape.kv_heads * n;
   const size_t part = page_bytes(shape) / shape.kv_heads;
-  const auto put = shape.format == PageFormat::Q8_0 ? BytePage::put : HalfPage::put;
+  const auto put = form(shape.format).put;
   for (int token; (token = claim(team, 1)) < tokens;)
     for (int head = 0; head < shape.kv_heads; head++) {
       const int64_t from = token * row + (int64_t)head * n;
@@ -295,7 +310,7 @@ void append(const float* keys, const float* values, int tokens, AttentionShape s
 void attention(const float* q, float* y, AttentionShape shape, float scale, const Tile* tiles, const Piece* pieces, int count,
                const int* rows, const double* pages, float* partials, Team team) {
   Scratch scratch;
-  const auto computed = shape.format == PageFormat::Q8_0 ? compute<BytePage> : compute<HalfPage>;
+  const auto computed = form(shape.format).compute;
   for (int i; (i = claim(team, 1)) < count;)
     computed(pieces[i], tiles[pieces[i].tile], scratch, q, y, shape, scale, rows, pages, partials);
 }

@@ -1,4 +1,4 @@
-// Attention over paged keys and values, halves or Q8_0 blocks. The host's attention.ts writes these structures.
+// Attention over paged keys and values: halves, floats or Q8_0 blocks. The host's attention.ts writes these structures.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -8,7 +8,7 @@
 /// Positions of one page. Page p of a sequence holds positions [32p, 32p + 32), and in it one part of `page_bytes / kv_heads` bytes
 /// for each kv head: keys, as [head_dim][32] so that lanes are positions, and then values, as [32][head_dim].
 ///
-/// F16: all are halves. Q8_0: all are signed bytes, and behind the keys are their scales, halves [blocks][32], and behind the values
+/// F16: all are halves. F32: floats. Q8_0: all are signed bytes, and behind the keys are their scales, halves [blocks][32], and behind the values
 /// theirs, [32][blocks]: one scale for each 32 numbers of a head, the last block being as short as it must, blocks =
 /// ⌈head_dim / 32⌉. A number is byte · scale.
 ///
@@ -17,7 +17,7 @@
 constexpr int page_positions = 32;
 
 /// How a cache stores numbers, by the ids of GGUF.
-enum class PageFormat : int { F16 = 1, Q8_0 = 8 };
+enum class PageFormat : int { F32 = 0, F16 = 1, Q8_0 = 8 };
 
 /// The keys of a row are summed in ranges of this many positions, and the ranges are then merged in ascending order. The ranges
 /// depend on positions only, so a row's numbers are the same however the work was shared out.
