@@ -161,13 +161,39 @@ INLINE void add_block(const Weights<F, digits>& w, const Rounded<digits>* const*
   });
 }
 
+/** Adds a part's products with all rows to results [tiles, count, 16]. No part of a format has a copy of its own of this. */
+template <class F, int digits, int tiles>
+__attribute__((noinline)) void add_part_in_blocks(const Weights<F, digits>& w, const uint8_t* x, const uint32_t* offsets, int count,
+                                                  float* results) {
+  using B = Blocking<F, digits>;
+  constexpr int vectors = tiles * vectors_of_tile, together = vectors < B::vectors ? vectors : B::vectors;
+  Prepared prepared[B::prepared ? most_rows : B::rows][digits];
+  if constexpr (B::prepared)
+    for (int i = 0; i < count; i++)
+      for (int d = 0; d < digits; d++) prepare<B::words>(((const Rounded<digits>*)(x + offsets[i]))->q[d], prepared[i][d]);
+  const auto multiply = [&]<int R>(int i) __attribute__((always_inline)) {
+    const Rounded<digits>* row[R];
+    float* y[R];
+    for (int r = 0; r < R; r++) {
+      row[r] = (const Rounded<digits>*)(x + offsets[i + r]);
+      y[r] = results + (i + r) * tile_rows;
+    }
+    unroll<vectors / together>([&]<int g>() __attribute__((always_inline)) {
+      add_block<F, digits, g * together, R, together>(w, row, prepared + (B::prepared ? i : 0), y, (ptrdiff_t)count * tile_rows);
+    });
+  };
+  int i = 0;
+#pragma GCC unroll 1
+  for (; i + B::rows <= count; i += B::rows) multiply.template operator()<B::rows>(i);
+#pragma GCC unroll 1
+  for (; i < count; i++) multiply.template operator()<1>(i);
+}
+
 /** `many_rows` of just so many tiles. */
 template <class F, int digits, int tiles>
 void tiles_in_blocks(const uint8_t* tile, size_t tile_bytes, int blocks, const uint8_t* x, size_t stride, const uint32_t* offsets,
                      int count, float* results) {
-  using B = Blocking<F, digits>;
   constexpr int vectors = tiles * vectors_of_tile;
-  Prepared prepared[B::prepared ? most_rows : B::rows][digits];
   Weights<F, digits> w;
   for (int i = 0; i < tiles * count * tile_rows; i += lanes) store(results + i, f32v{});
   for (int b = 0; b < blocks; b++, tile += tile_rows * F::bytes) {
@@ -185,26 +211,7 @@ void tiles_in_blocks(const uint8_t* tile, size_t tile_bytes, int blocks, const u
           F::template part<s>(rows[v], head[v], turn, p);
           w.take(p, v);
         }
-        if constexpr (B::prepared)
-          for (int i = 0; i < count; i++)
-            for (int d = 0; d < digits; d++) prepare<B::words>(((const Rounded<digits>*)(x + offsets[i]))->q[d], prepared[i][d]);
-        const auto multiply = [&]<int R>(int i) __attribute__((always_inline)) {
-          const Rounded<digits>* row[R];
-          float* y[R];
-          for (int r = 0; r < R; r++) {
-            row[r] = (const Rounded<digits>*)(x + offsets[i + r]);
-            y[r] = results + (i + r) * tile_rows;
-          }
-          constexpr int together = vectors < B::vectors ? vectors : B::vectors;
-          unroll<vectors / together>([&]<int g>() __attribute__((always_inline)) {
-            add_block<F, digits, g * together, R, together>(w, row, prepared + (B::prepared ? i : 0), y, (ptrdiff_t)count * tile_rows);
-          });
-        };
-        int i = 0;
-#pragma GCC unroll 1
-        for (; i + B::rows <= count; i += B::rows) multiply.template operator()<B::rows>(i);
-#pragma GCC unroll 1
-        for (; i < count; i++) multiply.template operator()<1>(i);
+        add_part_in_blocks<F, digits, tiles>(w, x, offsets, count, results);
         x += stride;
       });
   }
