@@ -16,7 +16,7 @@ import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tenso
 const alone = { plain: 8192, product: 16384 } as const;
 
 /**
- * A backend whose matrix products round activations to 8 bits where weights are quantized, and whose caches hold halves. It
+ * A backend whose matrix products round activations to 8 bits where weights are quantized, and whose caches hold halves unless asked otherwise. It
  * computes on the caller's thread and the machine's others.
  * @throws RangeError when memory cannot be reserved; Error when a thread does not come up.
  */
@@ -30,7 +30,6 @@ class CompiledBackend implements Backend {
   private readonly caches = new Set<PagedCache>();
   private readonly filling: Filling;
   private lastCounters: Counters = { weightBytes: 0, multiplyAdds: 0 };
-
   readonly fetch?: Backend['fetch'];
 
   constructor(device: Device) {
