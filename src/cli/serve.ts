@@ -1,5 +1,5 @@
 // maverick serve: the OpenAI-shaped API and the page, for the models of the library.
-import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
+import { access, constants, mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
@@ -7,6 +7,7 @@ import { modelNameOf } from '../checkpoint/folder.ts';
 import type { SourceModule } from '../checkpoint/sources.ts';
 import type { KeyEntry } from '../server/keys.ts';
 import type { LibraryModel, OpenChatOptions, Room } from '../server/library.ts';
+import type { PrefixNews } from '../server/prefix-folder.ts';
 import { UsageError } from './failures.ts';
 import { type Located, locate } from './model-argument.ts';
 import {
@@ -18,6 +19,7 @@ import {
   streamingFolder,
 } from './options.ts';
 import { runPull } from './pull.ts';
+import { amount, bytesText, countText } from './quantities.ts';
 import { print, styled, type Terminal } from './terminal.ts';
 
 interface Flags extends EngineFlags {
@@ -31,6 +33,7 @@ interface Flags extends EngineFlags {
   queue?: number;
   allowHost?: string[];
   allowOrigin?: string[];
+  prefixCache?: string;
 }
 
 const usualPort = 8080;
@@ -73,12 +76,17 @@ export const addServe = (program: Command, terminal: Terminal): Command =>
         numberBetween(0, 3600),
         30,
       )
+      .option(
+        '--prefix-cache <folder>',
+        'keep conversations (their keys and values) in this folder when it ends, and find them there when it begins',
+      )
       .option('--first-run', 'where there is no model: get a small one, or serve a tiny random one')
       .action((models: string[], flags: Flags) => serve(models, flags, terminal)),
   );
 
 async function serve(names: readonly string[], flags: Flags, terminal: Terminal): Promise<void> {
   const keys = await keysOf(flags, terminal);
+  if (flags.prefixCache !== undefined) await makePrefixFolder(flags.prefixCache);
   const [{ listModels }, { hubSettings }] = await Promise.all([
     import('../hub/library.ts'),
     import('../hub/settings.ts'),
@@ -106,8 +114,9 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     if (random) given.push(random);
   }
 
-  const [{ startServer }, { openChat }, { availableMemory }] = await Promise.all([
+  const [{ startServer }, { keepingPrefixes }, { openChat }, { availableMemory }] = await Promise.all([
     import('../server/start.ts'),
+    import('../server/prefix-folder.ts'),
     import('../engine/chat.ts'),
     import('../engine/machine-memory.ts'),
   ]);
@@ -115,6 +124,18 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
   // A first run shows something soon; otherwise only what was asked for is loaded unasked.
   const smallest = models.toSorted((a, b) => a.bytes - b.bytes)[0];
   const first = given[0] ?? (flags.firstRun ? smallest : undefined);
+  const open = (path: string, { room, ...more }: OpenChatOptions) => {
+    const from = sources.get(path);
+    return openChat(path, {
+      ...engineOptions(flags),
+      streamingFolder: streamingFolder(terminal.environment),
+      ...(flags.memory !== undefined && { memory: Math.max(1, Math.floor(room)) }),
+      ...(flags.parallel !== undefined && { maxSequences: flags.parallel }),
+      ...(flags.queue !== undefined && { maxWaiting: flags.queue }),
+      ...(from && { sources: from }),
+      ...more,
+    });
+  };
   const options = {
     host: flags.host,
     keys,
@@ -125,18 +146,7 @@ async function serve(names: readonly string[], flags: Flags, terminal: Terminal)
     ...(flags.allowHost && { allowedHosts: flags.allowHost }),
     ...(flags.allowOrigin && { allowedOrigins: flags.allowOrigin }),
     room: roomUnder(flags.memory, availableMemory),
-    openChat: (path: string, { room, ...more }: OpenChatOptions) => {
-      const from = sources.get(path);
-      return openChat(path, {
-        ...engineOptions(flags),
-        streamingFolder: streamingFolder(terminal.environment),
-        ...(flags.memory !== undefined && { memory: Math.max(1, Math.floor(room)) }),
-        ...(flags.parallel !== undefined && { maxSequences: flags.parallel }),
-        ...(flags.queue !== undefined && { maxWaiting: flags.queue }),
-        ...(from && { sources: from }),
-        ...more,
-      });
-    },
+    openChat: flags.prefixCache === undefined ? open : keepingPrefixes(open, flags.prefixCache, tellPrefixes(terminal)),
     ...(first && { preload: first.id }),
   };
   const server = await listening(flags, port => startServer({ ...options, port }));
@@ -176,6 +186,31 @@ async function keysOf(flags: Flags, { environment }: Terminal): Promise<readonly
     throw new UsageError(`--keys: ${(error as Error).message}`);
   }
 }
+
+/** Only its owner may look into it: prompts can be worked out from what is there. */
+async function makePrefixFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new UsageError(
+      `--prefix-cache: ${folder} cannot be used as a folder: ${(error as Error).message}. Name one that this user may write to.`,
+    );
+  }
+}
+
+/** Says what became of the files of a prefix cache. */
+const tellPrefixes =
+  (terminal: Terminal) =>
+  ({ action, file, sequences, tokens, bytes, error }: PrefixNews): void => {
+    const [undone, done] = action === 'restored' ? ['used', 'found'] : ['written', 'kept'];
+    if (error) terminal.stderr.write(`Prefix cache not ${undone}: ${error.message}\n`);
+    else
+      print(
+        terminal,
+        `  ${amount(sequences, 'conversation')} ${done} in ${file} (${countText(tokens)} tokens, ${bytesText(bytes)})`,
+      );
+  };
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise(resolve => {

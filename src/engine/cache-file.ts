@@ -1,6 +1,7 @@
 // Kept keys and values on disk: a header that says what made them, then sequence after sequence, then a checksum of it all.
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import type { CacheShape, SavedLayer } from '../backends/backend.ts';
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import type { SavedCache } from './types.ts';
@@ -61,21 +62,34 @@ interface SequenceHeader {
   readonly layers: readonly { readonly start: number; readonly end: number; readonly bytes: number }[];
 }
 
+/** What an engine can make use of. */
+export interface CacheBounds {
+  readonly vocab: number;
+  /** Bytes of keys and values, all sequences together. */
+  readonly bytes: number;
+}
+
 /**
- * Writes sequences as they are handed over; the file appears under its name when it is whole, and only its owner may read it.
+ * Writes sequences as they are handed over, those that matter most first; the file appears under its name when it is whole, and only
+ * its owner may read it.
  * @param next the next sequence, or null after the last
+ * @param most bytes of keys and values; a sequence that would be more than that together with those before it is left out
  */
 export async function writeCacheFile(
   path: string,
   identity: CacheIdentity,
   next: () => Promise<SavedSequence | null>,
+  most = Number.POSITIVE_INFINITY,
 ): Promise<SavedCache> {
-  const partial = `${path}.${process.pid}.partial`;
+  await removeLeftOver(path);
+  const partial = partialOf(path, process.pid);
+  await rm(partial, { force: true });
+  let written = 0;
   const counts = { sequences: 0, tokens: 0 };
   const hash = createHash('sha256');
   let bytes = 0;
   try {
-    await using file = await open(partial, 'w', 0o600);
+    await using file = await open(partial, 'wx', 0o600);
     const write = async (data: Uint8Array): Promise<void> => {
       hash.update(data);
       bytes += data.byteLength;
@@ -91,7 +105,10 @@ export async function writeCacheFile(
     await writeJson(identity);
     for (let sequence = await next(); sequence; sequence = await next()) {
       const { salt, tokens, layers } = sequence;
-      const sizes = layers.map(({ start, end, bytes: data }) => ({ start, end, bytes: data.byteLength }));
+      const size = bytesOf(layers);
+      if (written + size > most) continue;
+      written += size;
+      const sizes = layers.map(({ start, end, bytes: { byteLength } }) => ({ start, end, bytes: byteLength }));
       await writeJson({ salt, tokens, layers: sizes } satisfies SequenceHeader);
       for (const layer of layers) await write(layer.bytes);
       counts.sequences++;
@@ -108,13 +125,39 @@ export async function writeCacheFile(
   return { ...counts, bytes: bytes + DIGEST_BYTES };
 }
 
+/** Bytes of keys and values. */
+export const bytesOf = (layers: readonly SavedLayer[]): number =>
+  layers.reduce((sum, layer) => sum + layer.bytes.byteLength, 0);
+
+const partialOf = (path: string, pid: number | string): string => `${path}.${pid}.partial`;
+
+/** Removes what processes left that ended while they wrote this file. */
+async function removeLeftOver(path: string): Promise<void> {
+  const names = await readdir(dirname(path)).catch(() => []);
+  const [before, after] = partialOf(basename(path), '\0').split('\0') as [string, string];
+  for (const name of names) {
+    if (!name.startsWith(before) || !name.endsWith(after)) continue;
+    const pid = Number(name.slice(before.length, -after.length));
+    if (Number.isSafeInteger(pid) && pid > 0 && !isRunning(pid)) await rm(join(dirname(path), name), { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 /**
- * Hands over every sequence of a file, in order, once the whole file has proved undamaged.
+ * Hands over every sequence of a file that the bounds have room for, in order, once the whole file has proved undamaged.
  * @throws CacheFileError when the file is damaged, or was made by another model or backend
  */
 export async function readCacheFile(
   path: string,
   identity: CacheIdentity,
+  bounds: CacheBounds,
   take: (sequence: SavedSequence) => Promise<void>,
 ): Promise<void> {
   await using file = await open(path);
@@ -132,20 +175,52 @@ export async function readCacheFile(
   const readJson = async (): Promise<unknown> => {
     const length = (await read(4)).readUInt32LE();
     if (length > MOST_HEADER_BYTES) throw damaged(path, `a header of ${length} bytes`);
-    return JSON.parse((await read(length)).toString());
+    const json = (await read(length)).toString();
+    try {
+      return JSON.parse(json);
+    } catch (error) {
+      throw damaged(path, `a header is no JSON: ${(error as Error).message}`);
+    }
   };
   await read(MAGIC.length);
-  const made = (await readJson()) as CacheIdentity;
-  for (const key of ['model', 'layout', 'kvHeads', 'headDim', 'chunks'] as const)
-    if (JSON.stringify(made[key]) !== JSON.stringify(identity[key]))
+  const made = (await readJson()) as Partial<CacheIdentity> | null;
+  for (const key of ['model', 'layout', 'kvHeads', 'headDim', 'chunks'] as const) {
+    const [got = 'nothing', wanted] = [JSON.stringify(made?.[key])?.slice(0, 80), JSON.stringify(identity[key])];
+    if (JSON.stringify(made?.[key]) !== wanted)
       throw new CacheFileError(
-        `${path}: its keys and values are of another ${key === 'model' ? 'model' : `backend or model: ${key}`} (got ${JSON.stringify(made[key])?.slice(0, 80)}, wanted ${JSON.stringify(identity[key]).slice(0, 80)}). Save anew with this one.`,
+        `${path}: its keys and values are of another ${key === 'model' ? 'model' : `backend or model: ${key}`} (got ${got}, wanted ${wanted.slice(0, 80)}). Save anew with this one.`,
       );
-  for (let header = (await readJson()) as SequenceHeader | null; header; header = (await readJson()) as typeof header) {
+  }
+  let room = bounds.bytes;
+  for (let json = await readJson(); json !== null; json = await readJson()) {
+    const header = headerOf(json, bounds.vocab);
+    if (!header) throw damaged(path, `a sequence before byte ${at} is none of this model's`);
+    const length = header.layers.reduce((sum, { bytes }) => sum + bytes, 0);
+    if (length > end - at) throw damaged(path, `it ends at byte ${size} in the middle of ${length} bytes`);
+    if (length > room) {
+      at += length; // stepped over, not read: a file may hold more than this engine keeps
+      continue;
+    }
     const layers: SavedLayer[] = [];
     for (const { start, end, bytes } of header.layers) layers.push({ start, end, bytes: await read(bytes) });
-    await take({ salt: header.salt, tokens: header.tokens, layers });
+    try {
+      await take({ salt: header.salt, tokens: header.tokens, layers });
+    } catch (error) {
+      if (error instanceof RangeError) throw damaged(path, error.message); // no layers of such a cache
+      throw error;
+    }
+    room -= length;
   }
+}
+
+/** A sequence's header, or null where something of it cannot be: whoever can write a checksum can write anything. */
+function headerOf(json: unknown, vocab: number): SequenceHeader | null {
+  const { salt, tokens, layers } = Object(json) as Partial<SequenceHeader>;
+  const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (typeof salt !== 'string' || !Array.isArray(tokens) || !Array.isArray(layers)) return null;
+  if (!tokens.every(token => isCount(token) && token < vocab)) return null;
+  if (!layers.every(layer => isCount(layer?.start) && isCount(layer.end) && isCount(layer.bytes))) return null;
+  return layers.every(({ end }) => end === tokens.length) ? { salt, tokens, layers } : null;
 }
 
 async function checkDigest(file: FileHandle, path: string, size: number): Promise<void> {
@@ -169,7 +244,7 @@ async function checkDigest(file: FileHandle, path: string, size: number): Promis
 async function readAt(file: FileHandle, into: Buffer, at: number): Promise<void> {
   for (let done = 0; done < into.length; ) {
     const { bytesRead } = await file.read(into, done, into.length - done, at + done);
-    if (bytesRead === 0) throw new Error(`the file ends at byte ${at + done}`);
+    if (bytesRead === 0) throw new CacheFileError(`the file ends at byte ${at + done}, though it was longer`);
     done += bytesRead;
   }
 }

@@ -1,4 +1,5 @@
 // The engine itself, computing on the thread that calls it: a backend, a model, a cache, and a loop over what waits and runs.
+import { access } from 'node:fs/promises';
 import type { Backend, KVCache } from '../backends/backend.ts';
 import { openCheckpoint } from '../checkpoint/open.ts';
 import type { SourceModule } from '../checkpoint/sources.ts';
@@ -7,7 +8,15 @@ import { expertReader } from '../model/expert-reader.ts';
 import { ExpertStream } from '../model/expert-stream.ts';
 import type { Llama4 } from '../model/llama4.ts';
 import { bindWeights, expertLayers, loadWeights } from '../model/weights.ts';
-import { type CacheIdentity, identityOf, modelDigest, readCacheFile, writeCacheFile } from './cache-file.ts';
+import {
+  bytesOf,
+  type CacheIdentity,
+  identityOf,
+  modelDigest,
+  readCacheFile,
+  type SavedSequence,
+  writeCacheFile,
+} from './cache-file.ts';
 import { createChannel } from './channel.ts';
 import { chooseBackend } from './choose-backend.ts';
 import { EngineLoop, type LoopOptions } from './engine-loop.ts';
@@ -341,9 +350,9 @@ class LocalEngine implements Engine {
 
   async saveCache(path: string): Promise<SavedCache> {
     const places = [...(await this.#loop.between(sequences => sequences.kept()))];
-    return writeCacheFile(path, await this.#identity(), async () => {
-      // One at a time, between passes; what was forgotten or used up meanwhile is left out.
-      for (let place = places.shift(); place; place = places.shift()) {
+    const next = async (): Promise<SavedSequence | null> => {
+      // One at a time, between passes, the last used first; what was forgotten or used up meanwhile is left out.
+      for (let place = places.pop(); place; place = places.pop()) {
         const wanted = place;
         const layers = await this.#loop.between((sequences, cache) =>
           sequences.kept().includes(wanted) ? cache.save(wanted.sequence) : null,
@@ -351,16 +360,19 @@ class LocalEngine implements Engine {
         if (layers) return { salt: wanted.salt, tokens: wanted.tokens, layers };
       }
       return null;
-    });
+    };
+    return writeCacheFile(path, await this.#identity(), next, this.#loop.cacheBytes);
   }
 
   async restoreCache(path: string): Promise<SavedCache> {
+    await access(path); // the identity is read from the checkpoint, in vain if there is no file
     const restored = { sequences: 0, tokens: 0, bytes: 0 };
-    await readCacheFile(path, await this.#identity(), async ({ salt, tokens, layers }) => {
+    const bounds = { vocab: this.info.config.vocab, bytes: this.#loop.cacheBytes };
+    await readCacheFile(path, await this.#identity(), bounds, async ({ salt, tokens, layers }) => {
       if (!(await this.#loop.between(sequences => sequences.adopt(salt, tokens, layers)))) return;
       restored.sequences++;
       restored.tokens += tokens.length;
-      restored.bytes += layers.reduce((sum, layer) => sum + layer.bytes.byteLength, 0);
+      restored.bytes += bytesOf(layers);
     });
     return restored;
   }

@@ -1,7 +1,8 @@
 // What is kept of finished requests: it serves any number of later ones, changes no bit of them, stays within its bytes and its
 // salt, and survives on disk.
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CacheFileError } from './cache-file.ts';
@@ -171,4 +172,91 @@ test('a file that is damaged, of another model, or no such file is refused, in t
   await using wasm = await openLocalEngine(models.llama4, { backend: 'wasm', threads: 1 });
   await expect(wasm.restoreCache(path)).rejects.toThrow(/of another backend or model: layout/);
   expect((await engine.restoreCache(path)).sequences).toBe(0);
+});
+
+/** A file as the cache's, its parts as JSON behind their lengths and its checksum right: what somebody could write who wants to do harm. */
+const forged = (...parts: readonly (object | null | Uint8Array)[]): Buffer => {
+  const bytes = parts.map(part => {
+    if (part instanceof Uint8Array) return part;
+    const json = Buffer.from(JSON.stringify(part));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(json.length);
+    return Buffer.concat([length, json]);
+  });
+  const whole = Buffer.concat([Buffer.from('open-maverick KV 1\n'), ...bytes]);
+  return Buffer.concat([whole, createHash('sha256').update(whole).digest()]);
+};
+
+test('a file with a right checksum and wrong contents is refused all the same, and the engine goes on', async () => {
+  const path = join(models.folder, 'forged.kv');
+  const prompt = tokensOf(1, 40);
+  await using first = await openLocalEngine(models.llama4, { backend: 'reference' });
+  const wanted = await collect(first, prompt, { maxTokens: 3 });
+  await first.saveCache(path);
+  await using engine = await openEngine(models.llama4, { backend: 'reference' });
+  const good = readFileSync(path);
+  /** The JSON at a byte, and where it ends. */
+  const jsonAt = <T>(at: number): [value: T, end: number] => {
+    const end = at + 4 + good.readUInt32LE(at);
+    return [JSON.parse(good.subarray(at + 4, end).toString()) as T, end];
+  };
+  const [identity, after] = jsonAt<object>('open-maverick KV 1\n'.length);
+  const [header, start] = jsonAt<{ tokens: number[]; layers: { bytes: number }[] }>(after);
+  const data = good.subarray(start, good.length - 32 - 8);
+  expect(forged(identity, header, data, null)).toEqual(good);
+  const { layers, tokens } = header;
+  const layer = (fields: object) => [{ ...layers[0], ...fields }, ...layers.slice(1)];
+  const cases: [parts: (object | null | Uint8Array)[], message: RegExp][] = [
+    [[null], /of another model \(got nothing/],
+    [[{ ...identity, chunks: 7 }], /chunks \(got 7/],
+    [[identity], /in the middle of 4 bytes/],
+    [[identity, Buffer.from([255, 255, 255, 255])], /a header of 4294967295 bytes/],
+    [[identity, Buffer.from([3, 0, 0, 0, 123, 123, 123])], /a header is no JSON/],
+    [[identity, { ...header, tokens: tokens.map(() => 1e9) }, data, null], /none of this model's/],
+    [[identity, { ...header, tokens: tokens.map(() => -1) }, data, null], /none of this model's/],
+    [[identity, { ...header, tokens: tokens.slice(1) }, data, null], /none of this model's/],
+    [[identity, { ...header, tokens: 'many' }, data, null], /none of this model's/],
+    [[identity, { ...header, salt: 3 }, data, null], /none of this model's/],
+    [[identity, { ...header, layers: layer({ bytes: -8 }) }, data, null], /none of this model's/],
+    [[identity, { ...header, layers: layer({ bytes: 2 ** 52 }) }, data, null], /in the middle of/],
+    [[identity, { ...header, layers: layer({ start: 3 }) }, data, null], /damaged: Layer 0/],
+    [[identity, { ...header, layers: layers.slice(1) }, data, null], /damaged: .* layers were saved/],
+    [[identity, { ...header, layers: layer({ bytes: layers[0]!.bytes - 4 }) }, data, null], /damaged/],
+    [[identity, { ...header, layers: [null] }, data, null], /none of this model's/],
+    [[identity, [1, 2, 3] as object], /none of this model's/],
+  ];
+  for (const [parts, message] of cases) {
+    writeFileSync(path, forged(...parts));
+    const error = await engine.restoreCache(path).catch(error => error);
+    expect([error.name, error.message]).toEqual(['CacheFileError', expect.stringMatching(message)]);
+  }
+  expect((await collect(engine, prompt, { maxTokens: 3 })).events).toEqual(wanted.events);
+});
+
+test('a file has room for the last used only, and so has who reads it; what a process left that ended is removed', async () => {
+  const folder = join(models.folder, 'bounded');
+  mkdirSync(folder);
+  const path = join(folder, 'file.kv');
+  const left = join(folder, 'file.kv.999999999.partial');
+  const running = join(folder, `file.kv.${process.ppid}.partial`);
+  for (const name of [left, running]) writeFileSync(name, 'half');
+  const options = { backend: 'wasm', threads: 1, maxSequences: 1, contextTokens: 512 } as const;
+  await using engine = await openLocalEngine(longer, options);
+  // One beginning that all share is in memory once, and in the file with each.
+  const prompts = Array.from({ length: 40 }, (_, i) => [...tokensOf(1, 100), ...tokensOf(2 + i, 20)]);
+  for (const prompt of prompts) await cachedOf(engine, prompt);
+  await settled();
+  const { cacheLimitBytes, keptSequences } = await engine.stats();
+  const saved = await engine.saveCache(path);
+  expect(readdirSync(folder).sort()).toEqual(['file.kv', basename(running)].sort());
+  expect(saved.bytes).toBeLessThan(cacheLimitBytes * 1.1);
+  expect(saved.sequences).toBeGreaterThan(2);
+  expect(saved.sequences).toBeLessThan(keptSequences);
+  await using again = await openLocalEngine(longer, { ...options, cacheBytes: cacheLimitBytes >> 1 });
+  const restored = await again.restoreCache(path);
+  expect(restored.sequences).toBeGreaterThan(1);
+  expect(restored.sequences).toBeLessThan(saved.sequences);
+  expect(restored.bytes).toBeLessThanOrEqual(cacheLimitBytes >> 1);
+  expect(await cachedOf(again, [...prompts.at(-1)!, 9])).toBeGreaterThan(115);
+  expect(await cachedOf(again, [...prompts[0]!, 9])).toBeLessThan(105);
 });

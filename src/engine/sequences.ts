@@ -27,7 +27,7 @@ export interface Sequences {
   forget(): number;
   /** What is kept, the least recently used first; places that begin a longer one of the same salt are left out. */
   kept(): readonly Place[];
-  /** Keeps a sequence that was saved, unless it is there already or there is no room. */
+  /** Keeps a sequence that was saved, as one used before all that are kept, unless it is there already or there is no room. */
   adopt(salt: string, tokens: readonly number[], layers: readonly SavedLayer[]): boolean;
   readonly keptSequences: number;
 }
@@ -125,7 +125,7 @@ export function createSequences(cache: KVCache, running: number, bytes: number):
         empty.push(sequence);
         throw error;
       }
-      kept.push({ sequence, tokens: [...tokens], salt });
+      kept.unshift({ sequence, tokens: [...tokens], salt });
       return true;
     },
     get keptSequences() {

@@ -273,7 +273,7 @@ export interface Engine extends AsyncDisposable {
   routing(tokens: readonly number[], options?: { from?: number } & RowsOptions): Promise<Routing>;
   /**
    * Writes the kept keys and values of finished requests to a file that only its owner may read: what prompts were can be worked
-   * out from it.
+   * out from it. The last used come first, and no more than `cacheBytes` in all. A file of that name is replaced once the new one is whole.
    */
   saveCache(path: string): Promise<SavedCache>;
   /**
