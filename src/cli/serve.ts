@@ -19,7 +19,7 @@ import {
   streamingFolder,
 } from './options.ts';
 import { runPull } from './pull.ts';
-import { amount, bytesText, countText } from './quantities.ts';
+import { amount, bytesText } from './quantities.ts';
 import { print, styled, type Terminal } from './terminal.ts';
 
 interface Flags extends EngineFlags {
@@ -208,7 +208,7 @@ const tellPrefixes =
     else
       print(
         terminal,
-        `  ${amount(sequences, 'conversation')} ${done} in ${file} (${countText(tokens)} tokens, ${bytesText(bytes)})`,
+        `  ${amount(sequences, 'conversation')} ${done} in ${file} (${amount(tokens, 'token')}, ${bytesText(bytes)})`,
       );
   };
 
