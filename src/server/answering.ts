@@ -2,7 +2,7 @@
 import type { ChatOptions } from '../engine/chat-types.ts';
 import type { RowsOptions } from '../engine/types.ts';
 import type { Endpoint, ModelRequest } from './endpoint.ts';
-import { ApiError } from './errors.ts';
+import { ApiError, spelledAs } from './errors.ts';
 import type { Exchange, Observer } from './exchange.ts';
 import type { Lease, Models } from './models.ts';
 import type { RequestScope } from './request-scope.ts';
@@ -40,7 +40,7 @@ export function createAnswering({ models, observers, openScope, report, end: end
     const toError = (error: unknown): ApiError => {
       const cause = scope.signal.aborted ? gone(scope.signal) : error;
       if (!(cause instanceof ApiError)) void models.examine(request.model);
-      return report(cause, exchange);
+      return report(spelledAs(cause, request.spelled), exchange);
     };
     exchange.stream = request.stream;
     try {

@@ -2,19 +2,12 @@
 import { z } from 'zod';
 import type { ChatOptions } from '../engine/chat-types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
+import type { ModelRequest } from './endpoint.ts';
+import { spelling } from './form-fields.ts';
 import { generationFields, generationOf, isEmpty, MAX_TOP_LOGPROBS } from './generation-fields.ts';
 import { messagesField, toMessage } from './message-fields.ts';
 import { boolean, integer, label, parse, unsupported, wrongValue } from './parameters.ts';
-import {
-  description,
-  jsonSchemaFormat,
-  type ResponseFormat,
-  schemaObject,
-  type ToolUse,
-  toolList,
-  toolName,
-  toolUse,
-} from './tool-fields.ts';
+import { description, schemaObject, type ToolUse, toolList, toolName, toolUse } from './tool-fields.ts';
 
 const tool = z.strictObject(
   {
@@ -38,22 +31,6 @@ const toolChoice = z
   )
   .nullish();
 
-const formatError = "an object whose type is 'text', 'json_object' or 'json_schema'";
-const responseFormat = z
-  .discriminatedUnion(
-    'type',
-    [
-      z.strictObject({ type: z.literal('text') }),
-      z.strictObject({ type: z.literal('json_object') }),
-      z.strictObject({
-        type: z.literal('json_schema'),
-        json_schema: z.strictObject(jsonSchemaFormat, { error: 'an object with name and schema' }),
-      }),
-    ],
-    { error: formatError },
-  )
-  .nullish();
-
 export const chatSchema = z.strictObject({
   ...generationFields,
   messages: messagesField,
@@ -61,7 +38,6 @@ export const chatSchema = z.strictObject({
   max_completion_tokens: integer(1, Number.MAX_SAFE_INTEGER),
   logprobs: boolean(),
   top_logprobs: integer(0, MAX_TOP_LOGPROBS),
-  response_format: responseFormat,
   tools: toolList(tool),
   tool_choice: toolChoice,
   parallel_tool_calls: boolean(),
@@ -79,13 +55,11 @@ export const chatSchema = z.strictObject({
   prompt_cache_key: label(),
 });
 
-export interface ChatRequest {
-  readonly model: string;
+export interface ChatRequest extends ModelRequest {
   readonly messages: readonly Message[];
   /** How many answers (`n`). */
   readonly answers: number;
   readonly options: ChatOptions;
-  readonly stream: boolean;
   readonly includeUsage: boolean;
   readonly logprobs: boolean;
 }
@@ -94,8 +68,6 @@ export interface ChatRequest {
 export function parseChatRequest(body: unknown): ChatRequest {
   const request = parse(chatSchema, body);
   const generation = generationOf(request);
-  if (request.grammar != null && (request.response_format?.type ?? 'text') !== 'text')
-    throw wrongValue('grammar', request.grammar, "left out where 'response_format' says the form");
   const { max_tokens: old, max_completion_tokens: now } = request;
   if (old != null && now != null && old !== now)
     throw wrongValue('max_tokens', old, `left out or equal to 'max_completion_tokens', which is ${now}`);
@@ -108,11 +80,11 @@ export function parseChatRequest(body: unknown): ChatRequest {
     options: {
       ...generation.options,
       ...toolUseOf(request),
-      ...formatOf(request),
       maxTokens: now ?? old ?? undefined,
       topLogprobs,
     },
     logprobs: request.logprobs ?? false,
+    spelled: spelling(generation.form, index => `tools[${index}].function.parameters`),
   };
 }
 
@@ -133,11 +105,4 @@ function toolUseOf({ tools, tool_choice: choice, parallel_tool_calls: parallel }
       name: index => `tools[${index}].function.name`,
     },
   );
-}
-
-function formatOf({ response_format: format }: Body): { responseFormat?: ResponseFormat } {
-  if (!format || format.type === 'text') return {};
-  return {
-    responseFormat: format.type === 'json_schema' ? { type: format.type, schema: format.json_schema.schema } : format,
-  };
 }

@@ -1,6 +1,8 @@
 // The body of a completions request: texts or tokens to continue.
 import { z } from 'zod';
 import type { ChatOptions } from '../engine/chat-types.ts';
+import type { ModelRequest } from './endpoint.ts';
+import { spelling } from './form-fields.ts';
 import { generationFields, generationOf, MAX_TOP_LOGPROBS } from './generation-fields.ts';
 import { boolean, integer, parse, unsupported, wrongValue } from './parameters.ts';
 import { type Prompt, promptsField, promptsOf } from './prompts-field.ts';
@@ -17,14 +19,12 @@ export const completionSchema = z.strictObject({
   suffix: unsupported(value => value === ''),
 });
 
-export interface CompletionRequest {
-  readonly model: string;
+export interface CompletionRequest extends ModelRequest {
   /** Texts or lists of token ids. */
   readonly prompts: readonly Prompt[];
   /** Completions of each prompt. */
   readonly answers: number;
   readonly options: ChatOptions & { readonly maxTokens: number };
-  readonly stream: boolean;
   readonly includeUsage: boolean;
   /** How many of the most likely tokens to give beside each; null without log-probabilities. */
   readonly logprobs: number | null;
@@ -53,5 +53,6 @@ export function parseCompletionRequest(body: unknown): CompletionRequest {
     options: { ...generation.options, maxTokens: request.max_tokens ?? 16, topLogprobs },
     logprobs: request.logprobs ?? null,
     echo: request.echo ?? false,
+    spelled: spelling(generation.form, index => `tools[${index}]`),
   };
 }

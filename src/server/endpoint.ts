@@ -8,6 +8,8 @@ import type { Dialect } from './dialect.ts';
 export interface ModelRequest {
   readonly model: string;
   readonly stream: boolean;
+  /** How the client spells a parameter that an error of the chat model names. */
+  readonly spelled?: (parameter: string) => string;
 }
 
 export interface Endpoint<R extends ModelRequest = ModelRequest> {

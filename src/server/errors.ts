@@ -68,6 +68,17 @@ export function asApiError(error: unknown): ApiError {
   return new ApiError(known[0], known[1], message, { param: parameter, headers, cause: error });
 }
 
+/** The error of a grammar with its parameter spelled as the client did; any other as it is. */
+export function spelledAs(error: unknown, spelled: ((parameter: string) => string) | undefined): unknown {
+  if (!(error instanceof Error) || error.name !== 'GrammarError' || !spelled) return error;
+  // One from the engine's thread says it in its words alone.
+  const { parameter = /^\w+/.exec(error.message)?.[0] ?? '' } = error as { parameter?: string };
+  if (!error.message.startsWith(parameter)) return error;
+  const name = spelled(parameter);
+  const message = name + error.message.slice(parameter.length);
+  return Object.assign(new Error(message, { cause: error }), { name: error.name, parameter: name });
+}
+
 /** When to come again, as HTTP says it. */
 export const retryAfter = (ms: number): Readonly<Record<string, string>> => ({
   'retry-after': String(Math.max(1, Math.ceil(ms / 1000))),

@@ -2,6 +2,7 @@
 // Names and ranges: OpenAI API reference; top_k, min_p, repetition_penalty and ignore_eos as llama.cpp and vLLM have them.
 import { z } from 'zod';
 import type { ChatOptions } from '../engine/chat-types.ts';
+import { formFields, formOf } from './form-fields.ts';
 import { boolean, integer, label, list, number, wrongValue } from './parameters.ts';
 
 const MAX_STOPS = 16;
@@ -57,7 +58,7 @@ export const generationFields = {
     .nullish(),
   ignore_eos: boolean(),
   timeout_ms: integer(1, 2 ** 31 - 1),
-  grammar: z.string({ error: 'a text in GBNF' }).nullish(),
+  ...formFields,
   user: label(),
 };
 
@@ -82,9 +83,11 @@ export function samplingOf(request: Sampling): ChatOptions {
 export function generationOf(request: Generation) {
   if (request.stream_options && !request.stream)
     throw wrongValue('stream_options', request.stream_options, "left out unless 'stream' is true");
+  const form = formOf(request);
   return {
     model: request.model,
     stream: request.stream ?? false,
+    form: form?.parameter,
     includeUsage: request.stream_options?.include_usage ?? false,
     answers: request.n ?? 1,
     options: {
@@ -94,7 +97,7 @@ export function generationOf(request: Generation) {
       promptLookup: request.prompt_lookup ?? undefined,
       ignoreEnd: request.ignore_eos ?? undefined,
       timeoutMs: request.timeout_ms ?? undefined,
-      ...(request.grammar != null && { responseFormat: { type: 'grammar' as const, grammar: request.grammar } }),
+      ...(form && { responseFormat: form.format }),
     },
   };
 }

@@ -5,7 +5,8 @@ import type { ChatOptions } from '../engine/chat-types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
 import type { Conversation } from './answers.ts';
 import type { ModelRequest } from './endpoint.ts';
-import { isEmpty, modelField, samplingOf, stopList } from './generation-fields.ts';
+import { spelling } from './form-fields.ts';
+import { modelField, samplingOf, stopList } from './generation-fields.ts';
 import { isDeeperThan, MAX_NESTING } from './message-fields.ts';
 import { boolean, integer, label, list, number, parse, unsupported, wrongValue } from './parameters.ts';
 import { description, schemaObject, type ToolUse, toolList, toolName, toolUse } from './tool-fields.ts';
@@ -87,7 +88,7 @@ const conversation = {
   cache_control: label(),
 };
 
-export const countTokensSchema = z.strictObject(conversation);
+export const countTokensSchema = z.strictObject({ ...conversation, output_config: label() });
 
 export const messagesSchema = z.strictObject({
   ...conversation,
@@ -100,7 +101,20 @@ export const messagesSchema = z.strictObject({
   metadata: label(),
   service_tier: label(),
   inference_geo: label(),
-  output_config: unsupported(isEmpty),
+  output_config: z
+    .strictObject(
+      {
+        format: z
+          .strictObject(
+            { type: z.literal('json_schema', { error: "'json_schema'" }), schema: schemaObject },
+            { error: 'an object with type and schema' },
+          )
+          .nullish(),
+        effort: label(),
+      },
+      { error: 'an object with format' },
+    )
+    .nullish(),
   container: unsupported(),
 });
 
@@ -111,6 +125,7 @@ export interface MessagesRequest extends ModelRequest, Conversation {
 /** @throws ApiError 400 naming the parameter. */
 export function parseMessagesRequest(body: unknown): MessagesRequest {
   const request = parse(messagesSchema, body);
+  const format = request.output_config?.format;
   const stopSequences = request.stop_sequences ?? [];
   return {
     model: request.model,
@@ -120,9 +135,11 @@ export function parseMessagesRequest(body: unknown): MessagesRequest {
     options: {
       ...samplingOf(request),
       ...toolUseOf(request),
+      ...(format && { responseFormat: format }),
       maxTokens: request.max_tokens,
       stop: stopSequences,
     } as ChatOptions,
+    spelled: spelling(format ? 'output_config.format.schema' : undefined, index => `tools[${index}].input_schema`),
   };
 }
 

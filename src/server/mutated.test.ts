@@ -69,6 +69,20 @@ const valid: [path: string, body: object][] = [
   ['/v1/completions', { ...shared, prompt: ['a', 'b'], max_tokens: 2, logprobs: 1, echo: true }],
   ['/v1/completions', { model: 'tiny', prompt: [[1, 2], [3]], max_tokens: 2, grammar: 'root ::= "a" | [b-c]*' }],
   [
+    '/v1/completions',
+    { model: 'tiny', prompt: 'x', max_tokens: 2, response_format: { type: 'regex', pattern: '[a-c]{2,3}|(?:x|y)+' } },
+  ],
+  [
+    '/v1/chat/completions',
+    { model: 'tiny', messages, max_tokens: 2, structured_outputs: { regex: '(?:a|b)*[^\\d]?' } },
+  ],
+  ['/v1/chat/completions', { model: 'tiny', messages, max_tokens: 2, structured_outputs: { choice: ['a', 'b"\\'] } }],
+  ['/v1/chat/completions', { model: 'tiny', messages, max_tokens: 2, structured_outputs: { json: schema } }],
+  [
+    '/v1/responses',
+    { model: 'tiny', input: 'x', max_output_tokens: 2, text: { format: { type: 'grammar', grammar: 'root ::= "a"' } } },
+  ],
+  [
     '/v1/responses',
     {
       model: 'tiny',

@@ -5,6 +5,7 @@ import type { ChatOptions } from '../engine/chat-types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
 import type { Conversation } from './answers.ts';
 import type { ModelRequest } from './endpoint.ts';
+import { fieldOf, formatError, plainFormats, spelling } from './form-fields.ts';
 import { isEmpty, MAX_TOP_LOGPROBS, modelField, samplingFields, samplingOf } from './generation-fields.ts';
 import { argumentsOf } from './message-fields.ts';
 import { boolean, integer, label, list, parse, unsupported, wrongValue } from './parameters.ts';
@@ -86,12 +87,8 @@ const toolChoice = z
 const textFormat = z
   .discriminatedUnion(
     'type',
-    [
-      z.strictObject({ type: z.literal('text') }),
-      z.strictObject({ type: z.literal('json_object') }),
-      z.strictObject({ type: z.literal('json_schema'), ...jsonSchemaFormat }),
-    ],
-    { error: "an object whose type is 'text', 'json_object' or 'json_schema'" },
+    [...plainFormats, z.strictObject({ type: z.literal('json_schema'), ...jsonSchemaFormat })],
+    { error: formatError },
   )
   .nullish();
 
@@ -158,6 +155,10 @@ export function parseResponsesRequest(body: unknown): ResponsesRequest {
     messages: messagesOf(request),
     options,
     logprobs,
+    spelled: spelling(
+      request.text?.format ? fieldOf('text.format', request.text.format) : undefined,
+      index => `tools[${index}].parameters`,
+    ),
     echo: {
       instructions: request.instructions ?? null,
       max_output_tokens: request.max_output_tokens ?? null,

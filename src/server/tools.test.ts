@@ -261,7 +261,11 @@ describe('a real engine of random weights', () => {
   test('a grammar or schema that cannot be used is refused, with its place', async () => {
     const wrong: [fields: object, param: string, message: string][] = [
       [{ grammar: 'root ::= "a' }, 'grammar', 'line 1'],
-      [{ response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } } }, 'schema', 'not'],
+      [
+        { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } } },
+        'response_format.json_schema.schema',
+        'not',
+      ],
     ];
     for (const [fields, param, message] of wrong) {
       const error = await engine.chat.completions.create({ ...sampled, ...fields }).catch(error => error);
