@@ -78,20 +78,28 @@ INLINE f32v to_float(i32v a) { return __builtin_convertvector(a, f32v); }
 /** yes where the mask is all ones, no where it is 0. */
 INLINE f32v select(i32v mask, f32v yes, f32v no) { return (f32v)(((i32v)yes & mask) | ((i32v)no & ~mask)); }
 INLINE f32v absolute(f32v a) { return (f32v)((u32v)a & 0x7fffffffu); }
+/** The lanes joined to one, upper half to lower half. (As a loop over an array GCC keeps them in memory, and each step waits for the last.) */
+template <class V, class Join>
+INLINE auto join_lanes(V a, Join join) {
+#if LANES == 16
+  const auto eight = join(__builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15));
+#elif LANES == 8
+  const auto eight = a;
+#endif
+#if LANES == 4
+  const auto four = a;
+#else
+  const auto four = join(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+#endif
+  const auto two = join(four, __builtin_shufflevector(four, four, 2, 3, 0, 1));
+  return join(two, __builtin_shufflevector(two, two, 1, 0, 3, 2))[0];
+}
 /** The sum of the lanes, halves added to halves. */
 template <class V>
 INLINE auto add_lanes(V a) {
-  decltype(a[0] + a[0]) sums[LANES];
-  store(sums, a);
-  for (int width = LANES / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; i++) sums[i] += sums[i + width];
-  return sums[0];
+  return join_lanes(a, [](auto x, auto y) { return x + y; });
 }
 /** The largest of the lanes; anything if one is NaN. */
 INLINE float largest_lane(f32v a) {
-  float values[LANES];
-  store(values, a);
-  for (int width = LANES / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; i++) values[i] = values[i] < values[i + width] ? values[i + width] : values[i];
-  return values[0];
+  return join_lanes(a, [](auto x, auto y) { return x < y ? y : x; });
 }
