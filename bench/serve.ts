@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { readVocabulary } from '../src/engine/chat.ts';
 import { openEngine } from '../src/engine/client.ts';
 import { type Answer, ask, hangUp } from './serve/client.ts';
-import { percentile, serve, textOf } from './serve/served.ts';
+import { eventsOf, percentile, serve, textOf } from './serve/served.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -162,24 +162,38 @@ async function overload(): Promise<void> {
  */
 async function gone(): Promise<void> {
   await using server = await serve(values.model, [...backend, '--parallel', '4', '--context', '2048']);
-  const after: number[] = [];
   const computed = () => server.metric('maverick:engine_decode_tokens_total');
+  const request = (prompt: string, max_tokens: number) =>
+    ask(server.port, { model: server.model, prompt, max_tokens, temperature: 0, stream: true, ignore_eos: true });
+  // A token that is part of a character, or steers, is no event of its own: answers with such are of no use here.
+  const most = 128;
+  const prompts: string[] = [];
+  for (let i = 0; prompts.length < 10; i++) {
+    const { body } = await request(promptOf(i), most).whole;
+    if (eventsOf(body).length === most + 1) prompts.push(promptOf(i)); // and one tells why it ended
+  }
+  const after: number[] = [];
   for (let i = 0; i < 100 * rounds; i++) {
     const before = await computed();
-    const body = { model: server.model, prompt: promptOf(i), max_tokens: 1500, temperature: 0, stream: true };
-    const call = ask(server.port, { ...body, ignore_eos: true });
+    const call = request(prompts[i % prompts.length]!, most);
     call.whole.catch(() => {});
     await new Promise(resolve => setTimeout(resolve, 50 + Math.random() * 100));
+    await new Promise(resolve => setImmediate(resolve)); // timers come first: what lies in the socket is read now
     const received = call.events();
     call.leave();
+    // Asked at once, the server would have the counters to write before it could look whether the client left.
+    await new Promise(resolve => setTimeout(resolve, 100));
     while ((await server.metric('vllm:num_requests_running')) > 0);
     // The first token came from the prompt.
-    if (received > 0) after.push((await computed()) - before - (received - 1));
+    if (received > 0 && received < most) after.push((await computed()) - before - (received - 1));
   }
   const begun = after.map(passes => passes - 1);
+  const histogram = Object.entries(Object.groupBy(after, passes => passes)).map(
+    ([passes, all]) => `${passes}: ${all!.length}`,
+  );
   console.log(
-    `client gone (${after.length} times): passes that ended after, p50 ${percentile(after, 0.5)}, p99 ${percentile(after, 0.99)}, most ${Math.max(...after)}; ` +
-      `begun after, p99 ${percentile(begun, 0.99)}`,
+    `client gone (${after.length} times): passes that ended after, p50 ${percentile(after, 0.5)}, p99 ${percentile(after, 0.99)}, most ${Math.max(...after)} ` +
+      `(${histogram.join(', ')}); begun after, p99 ${percentile(begun, 0.99)}`,
   );
 }
 
