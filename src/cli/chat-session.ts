@@ -7,6 +7,7 @@ import { statsLine } from './generate.ts';
 import { MessageReader } from './message-reader.ts';
 import { computedBy, countText } from './quantities.ts';
 import { columns, note, styled, type Terminal } from './terminal.ts';
+import { WordWrap } from './word-wrap.ts';
 
 interface Session {
   readonly model: ChatModel;
@@ -51,13 +52,14 @@ async function answer(text: string, { model, conversation, options, terminal, re
   conversation.add('user', text);
   const stop = new AbortController();
   using _ = reader.onInterrupt(() => stop.abort());
+  const wrap = reader.interactive ? new WordWrap(() => stdout.columns ?? 80) : null;
   let said = '';
   try {
     const signal = AbortSignal.any([stop.signal, terminal.signal]);
     for await (const event of model.chat(conversation.messages, { ...options, signal })) {
       if (event.type === 'text') {
         said += event.text;
-        stdout.write(event.text);
+        stdout.write(wrap ? wrap.push(event.text) : event.text);
       } else if (event.type === 'end') {
         stdout.write(said.endsWith('\n') ? '' : '\n');
         note(terminal, statsLine(event.stats, event.reason));

@@ -170,7 +170,7 @@ describe('at a terminal', () => {
     type('two\r');
     await until(() => stderr.text.split('tok/s').length === 3);
     expect(users(fake)).toEqual(['one', 'two']);
-    expect(stdout.text).toMatch(/(word ){30}\n[^w]*two\n(word ){30}\n/);
+    expect(stdout.text).toMatch(/(word\s+){30}[^w]*two\n(word\s+){30}/);
     type('\x04');
     await session;
   });

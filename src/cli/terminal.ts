@@ -2,6 +2,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { styleText } from 'node:util';
 import { bytesText, durationText } from './quantities.ts';
+import { wrapWords } from './word-wrap.ts';
 
 export interface Terminal {
   readonly stdin: Readable & { readonly isTTY?: boolean };
@@ -19,8 +20,10 @@ export const styled = (stream: Writable, style: Parameters<typeof styleText>[0],
 export const print = (terminal: Terminal, text: string): void => void terminal.stdout.write(`${text}\n`);
 
 /** Something the user should know that is no result. */
-export const note = (terminal: Terminal, text: string): void =>
-  void terminal.stderr.write(`${styled(terminal.stderr, 'dim', text)}\n`);
+export function note({ stderr }: Terminal, text: string): void {
+  const lines = stderr.isTTY ? wrapWords(text, stderr.columns ?? 80) : text;
+  stderr.write(`${styled(stderr, 'dim', lines)}\n`);
+}
 
 /** Two columns of words, the second aligned. */
 export function columns(rows: readonly (readonly [string, string])[], indent = ''): string {
