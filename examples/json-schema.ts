@@ -1,6 +1,6 @@
-// An answer that is valid JSON of a schema, whatever the model is.
+// An answer that is a value of a schema, checked and typed, whatever the model is: of zod, or of any library of Standard Schema.
 // node examples/json-schema.ts model.gguf
-import { openChat } from 'open-maverick';
+import { chatObject, openChat } from 'open-maverick';
 import { z } from 'zod';
 
 const Person = z.object({
@@ -11,9 +11,5 @@ const Person = z.object({
 
 await using chat = await openChat(process.argv[2] ?? 'model.gguf');
 const question = [{ role: 'user', content: 'Invent a person.' }] as const;
-const responseFormat = { type: 'json_schema', schema: z.toJSONSchema(Person) } as const;
-
-let text = '';
-for await (const event of chat.chat(question, { responseFormat, temperature: 1, seed: 1 }))
-  if (event.type === 'text') text += event.text;
-console.log(Person.parse(JSON.parse(text)));
+const { value } = await chatObject(chat, question, Person, { temperature: 1, seed: 1 });
+console.log(value);

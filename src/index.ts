@@ -11,6 +11,7 @@ export type { DType } from './checkpoint/dtype.ts';
 export { openCheckpoint } from './checkpoint/open.ts';
 export { CacheFileError } from './engine/cache-file.ts';
 export { createChat, openChat } from './engine/chat.ts';
+export { type ChatObject, type ChatObjectOptions, chatObject } from './engine/chat-object.ts';
 export {
   defineTool,
   type RunnableTool,

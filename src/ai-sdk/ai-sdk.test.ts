@@ -71,7 +71,9 @@ describe.each(ways)('%s', (_name, open) => {
       stopSequences: ['END'],
       presencePenalty: 0.25,
       frequencyPenalty: 0.5,
-      providerOptions: { openMaverick: { min_p: 0.1, logit_bias: { '65': -5 } } },
+      providerOptions: {
+        openMaverick: { min_p: 0.1, logit_bias: { '65': -5 }, structured_outputs: { regex: '[^x]*' } },
+      },
     });
     expect(result.text).toBe('Grüezi ✓');
     expect(result.finishReason).toBe('stop');
@@ -95,6 +97,7 @@ describe.each(ways)('%s', (_name, open) => {
         frequencyPenalty: 0.5,
         minP: 0.1,
         logitBias: new Map([[65, -5]]),
+        responseFormat: { type: 'regex', pattern: '[^x]*' },
       },
     });
   });

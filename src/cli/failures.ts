@@ -1,6 +1,7 @@
 // How the program ends: 0 done, 1 failed, 2 wrong usage, 130 interrupted; and what it says then.
 import { CommanderError } from 'commander';
 import { styled, type Terminal } from './terminal.ts';
+import { wrapWords } from './word-wrap.ts';
 
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
@@ -14,7 +15,9 @@ export function explain(error: unknown, terminal: Terminal, debug: boolean): num
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage; // commander has written its own
   if (terminal.signal.aborted) return exitCodes.interrupted;
   const message = messageOf(error);
-  terminal.stderr.write(`${styled(terminal.stderr, ['bold', 'red'], 'error:')} ${message}\n`);
+  const { stderr } = terminal;
+  const lines = stderr.isTTY ? wrapWords(`error: ${message}`, stderr.columns ?? 80) : `error: ${message}`;
+  stderr.write(`${styled(stderr, ['bold', 'red'], 'error:')}${lines.slice('error:'.length)}\n`);
   if (debug && error instanceof Error) terminal.stderr.write(`${stacks(error)}\n`);
   return error instanceof UsageError ? exitCodes.usage : exitCodes.failed;
 }

@@ -56,22 +56,38 @@ export function defineTool<Input>({
   jsonSchema,
   run,
 }: ToolDescription<Input>): RunnableTool {
-  const { vendor, validate, jsonSchema: own } = parameters['~standard'];
-  const written = jsonSchema ?? own?.input({ target: 'draft-2020-12' });
-  if (!written)
-    throw new TypeError(
-      `tool '${name}': the schema, of ${vendor}, does not say its JSON Schema. Give it as 'jsonSchema', or use a version of ${vendor} with Standard JSON Schema.`,
-    );
   return {
     name,
     ...(description !== undefined && { description }),
-    parameters: written,
-    async call(given, context) {
-      const result = await validate(given);
-      if (result.issues) throw new TypeError(result.issues.map(said).join('; '));
-      return run(result.value, context);
-    },
+    parameters: jsonSchemaOf(parameters, `tool '${name}'`, jsonSchema),
+    call: async (given, context) => run(await validated(parameters, given), context),
   };
+}
+
+/**
+ * The JSON Schema of what a schema reads.
+ * @param who names whose schema it is, in errors
+ * @param given in place of what it says of itself
+ * @throws TypeError when it says nothing and nothing is given
+ */
+export function jsonSchemaOf(
+  schema: StandardSchema,
+  who: string,
+  given: Readonly<Record<string, unknown>> | undefined,
+): Readonly<Record<string, unknown>> {
+  const { vendor, jsonSchema: own } = schema['~standard'];
+  const written = given ?? own?.input({ target: 'draft-2020-12' });
+  if (written) return written;
+  throw new TypeError(
+    `${who}: the schema, of ${vendor}, does not say its JSON Schema. Give it as 'jsonSchema', or use a version of ${vendor} with Standard JSON Schema.`,
+  );
+}
+
+/** A value as a schema types it. @throws TypeError with what the schema has against it */
+export async function validated<Output>(schema: StandardSchema<Output>, value: unknown): Promise<Output> {
+  const result = await schema['~standard'].validate(value);
+  if (result.issues) throw new TypeError(result.issues.map(said).join('; '));
+  return result.value;
 }
 
 function said({ message, path = [] }: Issue): string {

@@ -73,7 +73,9 @@ export function createAnswering({ models, observers, openScope, report, end: end
 const ofKey = ({ key }: Exchange): RowsOptions => ({ cacheSalt: key.name, fairnessKey: key.name });
 
 /** The numbers that the conventions for traces name. */
-function parametersOf(request: ModelRequest & { readonly options?: ChatOptions }): Readonly<Record<string, number>> {
+function parametersOf(
+  request: ModelRequest & { readonly options?: ChatOptions; readonly answers?: number },
+): Readonly<Record<string, number>> {
   const { maxTokens, temperature, topP, topK, seed, presencePenalty, frequencyPenalty } = request.options ?? {};
   const all = {
     max_tokens: maxTokens,
@@ -81,6 +83,7 @@ function parametersOf(request: ModelRequest & { readonly options?: ChatOptions }
     top_p: topP,
     top_k: topK,
     seed,
+    'choice.count': request.answers,
     presence_penalty: presencePenalty,
     frequency_penalty: frequencyPenalty,
   };

@@ -11,6 +11,7 @@ export interface Metrics extends Observer {
 
 const SECONDS = [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160];
 const GAPS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5];
+const ANSWERS = [1, 2, 5, 10, 20];
 const TOKENS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000];
 
 /** @param process also measure the process itself: memory, processor time, the event loop's lag */
@@ -53,6 +54,23 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
   const decode = histogram('vllm:request_decode_time_seconds', 'Computing the answer after its first token.');
   const promptSize = histogram('vllm:request_prompt_tokens', 'Tokens of a prompt.', TOKENS);
   const answerSize = histogram('vllm:request_generation_tokens', 'Tokens of an answer.', TOKENS);
+  const perToken = histogram(
+    'vllm:request_time_per_output_token_seconds',
+    "An answer's mean between its tokens.",
+    GAPS,
+  );
+  const inference = histogram('vllm:request_inference_time_seconds', 'Computing the prompt and the answer.');
+  const mostSize = histogram(
+    'vllm:request_max_num_generation_tokens',
+    'Of a request, the tokens of its longest answer.',
+    TOKENS,
+  );
+  const askedSize = histogram(
+    'vllm:request_params_max_tokens',
+    'The limit of tokens that a request has, if it has one.',
+    TOKENS,
+  );
+  const asked = histogram('vllm:request_params_n', 'Answers that a request asks for.', ANSWERS);
   const finished = new Counter({
     name: 'vllm:request_success_total',
     help: 'Answers by why they ended.',
@@ -91,6 +109,10 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
     generationTokens.inc(labels, answer);
     if (exchange.firstTokenMs !== null) firstToken.observe(labels, (exchange.firstTokenMs - exchange.startedMs) / 1000);
     whole.observe(labels, (performance.now() - exchange.startedMs) / 1000);
+    const { max_tokens: most, 'choice.count': answers = 1 } = exchange.parameters;
+    if (most !== undefined) askedSize.observe(labels, most);
+    asked.observe(labels, answers);
+    mostSize.observe(labels, Math.max(...exchange.generations.map(({ stats }) => stats.generatedTokens)));
     for (const { reason, stats } of exchange.generations) {
       finished.inc({ ...labels, finished_reason: reason });
       cacheQueries.inc(labels, stats.promptTokens);
@@ -101,6 +123,8 @@ export function createMetrics(models: Models, { process = false }: { readonly pr
       queue.observe(labels, stats.queueMs / 1000);
       prefill.observe(labels, stats.prefillMs / 1000);
       decode.observe(labels, stats.decodeMs / 1000);
+      inference.observe(labels, (stats.prefillMs + stats.decodeMs) / 1000);
+      if (stats.generatedTokens > 1) perToken.observe(labels, stats.decodeMs / 1000 / (stats.generatedTokens - 1));
       promptSize.observe(labels, stats.promptTokens);
       answerSize.observe(labels, stats.generatedTokens);
     }

@@ -162,6 +162,11 @@ describe('metrics', () => {
     expect(of('e2e_request_latency_seconds_count')).toBe(2);
     expect(of('inter_token_latency_seconds_count')).toBe(14 + 14 + 2);
     expect(of('request_prompt_tokens_sum')).toBe(3 * usage.prompt_tokens);
+    expect([of('request_params_n_sum'), of('request_params_n_count')]).toEqual([3, 2]);
+    expect([of('request_params_max_tokens_sum'), of('request_params_max_tokens_count')]).toEqual([3, 1]);
+    expect(of('request_max_num_generation_tokens_sum')).toBe(15 + 3);
+    expect(of('request_inference_time_seconds_sum')).toBeCloseTo(3 * 0.03);
+    expect(of('request_time_per_output_token_seconds_sum')).toBeCloseTo(0.02 / 14 + 0.02 / 14 + 0.02 / 2);
     expect(of('num_requests_running')).toBe(0);
     expect(of('kv_cache_usage_perc')).toBe(0.25);
     expect(of('num_requests_waiting')).toBe(0);
