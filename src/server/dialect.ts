@@ -46,9 +46,9 @@ const ANTHROPIC_TYPES: Readonly<Record<ErrorStatus, string>> = {
   503: 'overloaded_error',
 };
 
-const anthropicError = (error: ApiError) => ({
+const anthropicError = ({ status, message, details }: ApiError) => ({
   type: 'error',
-  error: { type: ANTHROPIC_TYPES[error.status], message: error.message },
+  error: { type: ANTHROPIC_TYPES[status], message, ...(details && { details }) },
 });
 
 /** Anthropic's messages. */

@@ -22,12 +22,14 @@ export class ApiError extends Error {
   readonly code: string;
   readonly param: string | null;
   readonly headers: Readonly<Record<string, string>>;
+  /** For clients that go on by themselves; Anthropic's shape alone has a place for it. */
+  readonly details: object | undefined;
 
   constructor(
     status: ErrorStatus,
     code: string,
     message: string,
-    more: { param?: string | null; headers?: Readonly<Record<string, string>>; cause?: unknown } = {},
+    more: { param?: string | null; headers?: Readonly<Record<string, string>>; details?: object; cause?: unknown } = {},
   ) {
     super(message, { cause: more.cause });
     this.name = 'ApiError';
@@ -35,6 +37,7 @@ export class ApiError extends Error {
     this.code = code;
     this.param = more.param ?? null;
     this.headers = more.headers ?? {};
+    this.details = more.details;
   }
 
   toWire(): WireError {

@@ -22,7 +22,10 @@ export const plainFormats = [
   z.strictObject({ type: z.literal('regex'), pattern }),
   z.strictObject({ type: z.literal('grammar'), grammar }),
 ] as const;
-export const formatError = "an object whose type is 'text', 'json_object', 'json_schema', 'regex' or 'grammar'";
+const types = "'text', 'json_object', 'json_schema', 'regex' or 'grammar'";
+/** The format is no object, or its type is none of these. */
+export const formatError = ({ code }: { readonly code?: string }): string =>
+  code === 'invalid_union' ? types : `an object whose type is ${types}`;
 
 const outputsError = "an object with one of 'json', 'regex', 'choice', 'grammar' and 'json_object'";
 

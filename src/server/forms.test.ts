@@ -1,8 +1,11 @@
 // Answers of a certain form, asked for in every way that the API knows: what comes has the form, and what cannot be used is refused by the
 // name that the client gave it, soon.
 import Anthropic from '@anthropic-ai/sdk';
+import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
 import OpenAI from 'openai';
+import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { openChat } from '../engine/chat.ts';
 import { type RunningServer, startServer } from './start.ts';
 
@@ -94,6 +97,37 @@ describe('an answer has the form', () => {
     }
   });
 
+  test("types of zod, as OpenAI's and Anthropic's clients write and read them", async () => {
+    const Answer = z.object({
+      kind: z.enum(['a', 'b']),
+      count: z.int().min(0).max(9),
+      note: z.string().max(5).nullable(),
+    });
+    const asked = { ...sampled, seed: 1, messages };
+    const chat = await openai.chat.completions.parse({
+      ...asked,
+      response_format: zodResponseFormat(Answer, 'answer'),
+    });
+    const streamed = openai.chat.completions.stream({ ...asked, response_format: zodResponseFormat(Answer, 'answer') });
+    const format = zodTextFormat(Answer, 'answer');
+    const response = await openai.responses.parse({
+      model: 'tiny',
+      input: 'Say',
+      text: { format },
+      max_output_tokens: 200,
+    });
+    const Plain = Answer.omit({ note: true, count: true }); // Anthropic's client leaves bounds to its server's model
+    const output_config = { format: zodOutputFormat(Plain) };
+    const message = await anthropic.messages.parse({ model: 'tiny', max_tokens: 200, messages, output_config });
+    for (const parsed of [
+      chat.choices[0]!.message.parsed,
+      (await streamed.finalChatCompletion()).choices[0]!.message.parsed,
+      response.output_parsed,
+    ])
+      expect(Answer.parse(parsed)).toEqual(parsed);
+    expect(Plain.parse(message.parsed_output)).toEqual(message.parsed_output);
+  });
+
   test("Anthropic's output_config", async () => {
     const output_config = { format: { type: 'json_schema' as const, schema }, effort: 'low' as const };
     const asked = { model: 'tiny', max_tokens: 200, messages, output_config };
@@ -141,6 +175,7 @@ describe('what cannot be used is refused by its name', () => {
     [{ response_format: { type: 'regex' } }, 'response_format.pattern', /is missing; it must be a regular expression/],
     [{ response_format: { type: 'regex', pattern: 5 } }, 'response_format.pattern', /a regular expression; got 5/],
     [{ response_format: { type: 'regex', pattern: 'a', flags: 'i' } }, 'response_format.flags', /no parameter/],
+    [{ response_format: 'json' }, 'response_format', /must be an object whose type is 'text'/],
     [{ response_format: { type: 'lark' } }, 'response_format.type', /'json_schema', 'regex' or 'grammar'; got "lark"/],
     [{ structured_outputs: {} }, 'structured_outputs', /one of 'json', 'regex'/],
     [{ structured_outputs: { json_object: false } }, 'structured_outputs', /one of 'json', 'regex'/],

@@ -120,7 +120,7 @@ describe('wrong parameters are named, with what they got and what they wanted', 
       'chat/completions',
       chat({ response_format: { type: 'xml' } }),
       'response_format.type',
-      "'text', 'json_object' or 'json_schema'; got \"xml\".",
+      "'response_format.type' must be 'text', 'json_object', 'json_schema', 'regex' or 'grammar'; got \"xml\".",
     ],
     [
       'chat/completions',

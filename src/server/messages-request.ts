@@ -5,6 +5,7 @@ import type { ChatOptions } from '../engine/chat-types.ts';
 import type { Message } from '../tokenizer/tokenizer.ts';
 import type { Conversation } from './answers.ts';
 import type { ModelRequest } from './endpoint.ts';
+import { ApiError } from './errors.ts';
 import { spelling } from './form-fields.ts';
 import { modelField, samplingOf, stopList } from './generation-fields.ts';
 import { isDeeperThan, MAX_NESTING } from './message-fields.ts';
@@ -116,6 +117,7 @@ export const messagesSchema = z.strictObject({
     )
     .nullish(),
   container: unsupported(),
+  thread: label(), // refused below, in the words on which the client's own tool loop goes on without
 });
 
 export interface MessagesRequest extends ModelRequest, Conversation {
@@ -125,6 +127,13 @@ export interface MessagesRequest extends ModelRequest, Conversation {
 /** @throws ApiError 400 naming the parameter. */
 export function parseMessagesRequest(body: unknown): MessagesRequest {
   const request = parse(messagesSchema, body);
+  if (request.thread != null)
+    throw new ApiError(
+      400,
+      'unsupported_parameter',
+      "'thread' must be nothing, for this server keeps no conversations; send the whole of it, without 'thread'.",
+      { param: 'thread', details: { error_code: 'thread_unsupported_request', unsupported: ['thread'] } },
+    );
   const format = request.output_config?.format;
   const stopSequences = request.stop_sequences ?? [];
   return {

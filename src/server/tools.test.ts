@@ -1,6 +1,7 @@
 // Tools and formats as the three official clients see them: over a scripted model that writes calls, and over a real engine whose
 // grammar makes them.
 import Anthropic from '@anthropic-ai/sdk';
+import { betaZodTool } from '@anthropic-ai/sdk/helpers/beta/zod';
 import { generateText, isStepCount, jsonSchema, Output, streamText, tool } from 'ai';
 import { Ajv } from 'ajv';
 import OpenAI from 'openai';
@@ -175,6 +176,23 @@ describe("Anthropic's client", () => {
       ],
     });
     expect(answer).toMatchObject({ content: [{ text: 'It is cold.' }], stop_reason: 'end_turn' });
+  });
+
+  test('runs tools by itself, with threads as it asks for them first, and without', async () => {
+    const weather = betaZodTool({
+      name: 'weather',
+      description: 'The weather.',
+      inputSchema: z.object({ city: z.string() }),
+      run: ({ city }) => `cold in ${city}`,
+    });
+    const asked = { ...request, messages: [{ role: 'user' as const, content: 'Oslo' }], tools: [weather] };
+    for (const more of [{}, { thread: false as const }, { stream: true as const }]) {
+      const runner = anthropic.beta.messages.toolRunner({ ...asked, ...more });
+      expect((await runner).content).toMatchObject([{ type: 'text', text: 'It is cold in Oslo.' }]);
+    }
+    const thread = anthropic.beta.messages.thread({ model: 'fake', max_tokens: 50 });
+    const error = await thread.send({ role: 'user', content: 'Oslo' }).catch(error => error);
+    expect(error).toMatchObject({ status: 400, message: expect.stringContaining('keeps no conversations') });
   });
 
   test('the choice reaches the model; a call that broke off is told, and the stop sequence that ended an answer', async () => {
