@@ -26,6 +26,7 @@ const { values } = parseArgs({
     kernels: { type: 'string', default: fileURLToPath(new URL('../src/backends/kernels/', import.meta.url)) },
   },
 });
+const native = fileURLToPath(new URL('../src/backends/native/', import.meta.url));
 const tables = mkdtempSync(join(tmpdir(), 'maverick-tables-'));
 process.once('exit', () => rmSync(tables, { recursive: true, force: true }));
 writeFileSync(join(tables, 'formats-tables.h'), await tablesHeader());
@@ -40,7 +41,16 @@ function programOf(folder: string, variant: string): string {
     .map(name => join(folder, name));
   return compile(
     [fileURLToPath(new URL('products.cpp', import.meta.url)), ...kernels],
-    [...flags, '-ffp-contract=off', '-fno-strict-aliasing', '-fno-math-errno', '-w', `-I${folder}`, `-I${tables}`],
+    [
+      ...flags,
+      '-ffp-contract=off',
+      '-fno-strict-aliasing',
+      '-fno-math-errno',
+      '-w',
+      `-I${folder}`,
+      `-I${native}`,
+      `-I${tables}`,
+    ],
   );
 }
 

@@ -93,14 +93,17 @@ constexpr int vectors_of_tile = tile_rows / lanes;
 /** Bytes ahead of which weights are asked for. Nearer, memory's delay shows; farther, they are gone from the first-level cache again. */
 constexpr int ahead_of_one_row = 12288, ahead_of_many_rows = 8192;
 
+/** Set by `choose_prefetch`. */
+inline constinit bool asks_ahead = can_prefetch;
+
 /**
  * Asks for what lies `ahead` bytes after a packed block. Fields are read in another order than they lie, and across cache lines, which
- * processors do not foresee. Where nothing can be asked for, each line of a long block is read first, in order.
+ * processors do not foresee. Where nothing is asked for, each line of a long block is read first, in order, which they do.
  */
 template <class F, int ahead>
 INLINE void foresee_block(const uint8_t* block) {
-  if constexpr (can_prefetch)
+  if (can_prefetch && asks_ahead)
     for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch_once(block + ahead + at);
-  else if constexpr (F::parts > 1)
+  else if (F::parts > 1)
     for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
 }

@@ -116,6 +116,8 @@ size_t rounded_row_bytes(int bits, int n) { return (size_t)(n / 32) * (bits == 1
 
 void choose_dot(int form) { dot_form = form; }
 
+void choose_prefetch(bool yes) { asks_ahead = yes; }
+
 void measure_dot(int form, int iterations) {
   constexpr int in = 256, rows = 16;
   static const uint8_t weights[in / 32 * 18 * tile_rows] = {}; // Q4_0

@@ -55,3 +55,6 @@ void dequantize_row(int format, const void* w, int out, int in, int64_t row, flo
  */
 void measure_dot(int form, int iterations);
 void choose_dot(int form);
+
+/** Whether weights are asked for ahead of their use, where processors can be asked: some read them sooner in order, by themselves. */
+void choose_prefetch(bool yes);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../kernels/matmul.h"
 #include "../kernels/program.h"
 #include "../kernels/atomics.h"
 #include "populate.h"
@@ -164,6 +165,7 @@ napi_value create_pool(napi_env env, napi_callback_info info) {
   Pool* const pool = (Pool*)calloc(1, sizeof(Pool));
   if (!pool) return fail(env, "No memory for a pool of threads.", true);
   pool->threads = call.integer(0);
+  choose_prefetch(processor_wants_prefetch());
   napi_value external;
   napi_create_external(env, pool, free_pool, nullptr, &external);
   return external;
