@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { readVocabulary } from '../src/engine/chat.ts';
 import { openEngine } from '../src/engine/client.ts';
 import { type Answer, ask, hangUp } from './serve/client.ts';
+import { overload, told } from './serve/overload.ts';
 import { eventsOf, percentile, serve, textOf } from './serve/served.ts';
 
 const { values, positionals } = parseArgs({
@@ -105,55 +106,19 @@ async function throughput(): Promise<void> {
   console.log(`processor time a token, 16 streams: server's main thread ${us(cost.server)}, client ${us(cost.client)}`);
 }
 
-/** Arrivals at ten times what can be answered: how soon the others are told, and what is still answered. */
-async function overload(): Promise<void> {
-  await using server = await serve(values.model, [...backend, '--parallel', '8', '--queue', '16', '--context', '1024']);
-  const body = {
-    model: server.model,
-    prompt: 'The sea',
-    max_tokens: 64,
-    temperature: 0,
-    ignore_eos: true,
-  };
-  /** Keeps 16 requests inside for a while: answers a second. */
-  const closed = async (ms: number): Promise<number> => {
-    const start = performance.now();
-    let answered = 0;
-    await Promise.all(
-      Array.from({ length: 16 }, async () => {
-        while (performance.now() - start < ms) if ((await ask(server.port, body).whole).status === 200) answered++;
-      }),
-    );
-    return (answered * 1000) / (performance.now() - start);
-  };
-  /** Sends so many a second, whatever comes back. */
-  const open = async (perSecond: number, ms: number): Promise<{ answers: Answer[]; seconds: number }> => {
-    const start = performance.now();
-    const sent: Promise<Answer>[] = [];
-    for (let now = 0; now < ms; now = performance.now() - start) {
-      while (sent.length < (now * perSecond) / 1000) sent.push(ask(server.port, body).whole);
-      await new Promise(resolve => setTimeout(resolve, 1));
-    }
-    const answers = await Promise.all(sent);
-    return { answers, seconds: (performance.now() - start) / 1000 };
-  };
-  await closed(1000);
-  for (let i = 0; i < rounds; i++) {
-    const capacity = await closed(5000);
-    const before = { server: server.cpuMs().main, client: process.cpuUsage() };
-    const { answers, seconds } = await open(10 * capacity, 5000);
-    const { user, system } = process.cpuUsage(before.client);
-    const share = (ms: number): string => `${(ms / (10 * seconds)).toFixed(1)} %`; // of a core
-    const shed = answers.filter(({ status }) => status === 429);
-    const told = shed.filter(({ retryAfter }) => Number(retryAfter) >= 1).length;
-    const times = shed.map(({ endMs }) => endMs);
-    const answered = answers.filter(({ status }) => status === 200).length / seconds;
-    console.log(
-      `overload: capacity ${capacity.toFixed(1)} a second, ${answers.length} sent; ${shed.length} shed, ${told} with retry-after, ` +
-        `p50 ${shown(percentile(times, 0.5))}, p99 ${shown(percentile(times, 0.99))}; goodput ${((100 * answered) / capacity).toFixed(0)} %; ` +
-        `of a core: server's main thread ${share(server.cpuMs().main - before.server)}, client ${share((user + system) / 1000)}`,
-    );
-  }
+/** Arrivals at ten times what can be answered. */
+async function overloaded(): Promise<void> {
+  const inside = 16;
+  await using server = await serve(values.model, [
+    ...backend,
+    '--parallel',
+    '8',
+    '--queue',
+    `${inside}`,
+    '--context',
+    '1024',
+  ]);
+  console.log(told(await overload(server, inside, 8 * rounds)));
 }
 
 /**
@@ -212,7 +177,7 @@ async function turns(): Promise<void> {
   }
 }
 
-const all: Record<string, () => Promise<void>> = { streams, throughput, overload, gone, turns };
+const all: Record<string, () => Promise<void>> = { streams, throughput, overload: overloaded, gone, turns };
 for (const name of positionals) {
   const run = all[name];
   if (!run) throw new Error(`There is no '${name}'. There are: ${Object.keys(all).join(', ')}.`);
