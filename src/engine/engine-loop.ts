@@ -6,6 +6,7 @@ import { notedRouting, type RoutingNotes } from '../model/routing.ts';
 import { Door } from './door.ts';
 import { createState } from './engine-state.ts';
 import { EngineFailed } from './errors.ts';
+import { Interrupted, interruptible } from './interruptible.ts';
 import { createPace } from './pace.ts';
 import { computePass, type Row, type Wanted } from './pass.ts';
 import { RoutingLog } from './routing-log.ts';
@@ -33,6 +34,8 @@ export interface LoopOptions {
   readonly maxWaiting: number;
   readonly cacheBytes: number;
   readonly passMs: number;
+  /** Called in the middle of a pass, from layer to layer: hears what came meanwhile, such as that a request is wanted no more. */
+  readonly look?: (() => void) | undefined;
 }
 
 export class EngineLoop {
@@ -72,13 +75,18 @@ export class EngineLoop {
   #jobs: (() => void)[] = [];
   /** They were part of a pass that failed, and are computed one by one until it is known whose fault it was. */
   readonly #suspects = new Set<Running>();
+  /** Whose tokens the pass under way computes; null for one that is nobody's. */
+  #computed: readonly Task[] | null = null;
   /** Why nothing can be computed any more. */
   #broken: Error | null = null;
 
   constructor(backend: Backend, model: Llama4, cache: KVCache, options: LoopOptions) {
     this.cacheBytes = options.cacheBytes;
     this.#path = options.path;
-    this.#backend = backend;
+    this.#backend = interruptible(backend, () => {
+      options.look?.();
+      return this.#computed !== null && this.#computed.every(task => task.ended);
+    });
     const noted = notedRouting(backend, model);
     this.#model = noted.model;
     this.#notes = noted.notes;
@@ -270,6 +278,7 @@ export class EngineLoop {
       return { running, computed, rows, drafted, decoding: works[index]!.remaining === 1 };
     });
 
+    this.#computed = parts.map(({ running }) => running.task);
     const start = performance.now();
     let result: (use: Wanted, nth: number) => Row;
     const noting = parts.some(({ running }) => running.task.routing);
@@ -284,6 +293,10 @@ export class EngineLoop {
     } catch (error) {
       this.#notes.end();
       const failed = parts.map(({ running }) => running);
+      if (error instanceof Interrupted) {
+        this.#rewind(failed);
+        return true;
+      }
       // It may have been memory: what is kept gives way, and even one alone is tried again then.
       if (this.#sequences.forget() > 0 || failed.length > 1) this.#suspect(failed);
       else await this.#giveUp(failed[0]!, error);
@@ -328,13 +341,15 @@ export class EngineLoop {
     return true;
   }
 
-  /** A pass failed half way: its sequences go back to where they were before it, and are computed one by one. */
+  /** A pass failed half way: its sequences are computed one by one. */
   #suspect(failed: readonly Running[]): void {
-    for (const running of failed) {
-      const { place } = running;
-      place.tokens.length = this.#cache.truncate(place.sequence, place.tokens.length);
-      this.#suspects.add(running);
-    }
+    this.#rewind(failed);
+    for (const running of failed) this.#suspects.add(running);
+  }
+
+  /** Sequences of a pass that ended half way go back to where they were before it. */
+  #rewind(failed: readonly Running[]): void {
+    for (const { place } of failed) place.tokens.length = this.#cache.truncate(place.sequence, place.tokens.length);
   }
 
   /**
@@ -352,6 +367,7 @@ export class EngineLoop {
     if (!(error instanceof CheckpointError)) {
       const zero = Int32Array.of(0);
       const sequences = Int32Array.of(place.sequence);
+      this.#computed = null;
       await computePass(this.#backend, this.#model, this.#cache, {
         tokens: zero,
         positions: zero,

@@ -51,6 +51,8 @@ const KEPT_SEQUENCES = 64;
 export interface LocalEngineOptions extends EngineOptions {
   /** Puts something around the backend that passes are computed with, such as `observed`: nothing else of the engine knows of it. */
   readonly around?: (backend: Backend, model: Llama4) => Backend;
+  /** Called in the middle of passes, from layer to layer. A pass ends there when all requests it computes for were aborted. */
+  readonly look?: () => void;
 }
 
 /**
@@ -135,6 +137,7 @@ export async function openLocalEngine(path: string, options: LocalEngineOptions 
   };
   const loop = {
     ...checked,
+    look: options.look,
     path: info.path,
     maxBatch,
     // A pass cut short reads the same experts again.

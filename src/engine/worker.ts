@@ -1,5 +1,5 @@
 // The engine's thread: runs a local engine and answers messages. Started by client.ts, never imported.
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { openLocalEngine } from './local-engine.ts';
 import { type FromWorker, type Opening, type ToWorker, toWire, type WorkerMessage } from './protocol.ts';
 import type { Engine } from './types.ts';
@@ -7,6 +7,8 @@ import type { Engine } from './types.ts';
 /** Rows of log-probabilities on their way to a slow reader, at most: so many, and so many bytes. */
 const ROWS_AHEAD = 64;
 const ROWS_AHEAD_BYTES = 32 * 2 ** 20;
+/** Between two looks for messages in the middle of a pass. */
+const LOOK_MS = 0.5;
 
 interface Request {
   readonly controller: AbortController;
@@ -14,6 +16,7 @@ interface Request {
   taken: () => void;
 }
 
+type Hear = (message: ToWorker) => Promise<void>;
 type Send = (message: WorkerMessage, transfer?: ArrayBuffer) => void;
 
 /**
@@ -34,7 +37,8 @@ function sender(port: MessagePort): Send {
   };
 }
 
-function serve(port: MessagePort, engine: Engine, send: Send): void {
+/** @returns what hears a message */
+function serve(port: MessagePort, engine: Engine, send: Send): Hear {
   const requests = new Map<number, Request>();
 
   const generate = async ({ id, prompt, options }: ToWorker & { type: 'generate' }, signal: AbortSignal) => {
@@ -80,7 +84,7 @@ function serve(port: MessagePort, engine: Engine, send: Send): void {
     return engine.stats();
   };
 
-  port.on('message', async (message: ToWorker) => {
+  return async message => {
     if (message.type === 'close') {
       await engine[Symbol.asyncDispose]();
       port.close();
@@ -104,17 +108,31 @@ function serve(port: MessagePort, engine: Engine, send: Send): void {
     } finally {
       requests.delete(id);
     }
-  });
+  };
+}
+
+/** Hears, at most so often, what came while a pass keeps the event loop from turning. */
+function looker(port: MessagePort, hear: Hear): () => void {
+  let next = 0;
+  return () => {
+    const now = performance.now();
+    if (now < next) return;
+    next = now + LOOK_MS;
+    for (let came = receiveMessageOnPort(port); came; came = receiveMessageOnPort(port)) void hear(came.message);
+  };
 }
 
 async function open(port: MessagePort, { path, options }: Opening): Promise<void> {
   const send = sender(port);
+  let hear: Hear = async () => {};
   try {
     const engine = await openLocalEngine(path, {
       ...options,
+      look: looker(port, message => hear(message)),
       onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
     });
-    serve(port, engine, send);
+    hear = serve(port, engine, send);
+    port.on('message', hear);
     engine.onState((state, error) => {
       // Requests under way are told first: their answers take a few turns of promises.
       if (state === 'failed') setImmediate(() => send({ type: 'broken', error: toWire(error) }));
