@@ -2,9 +2,10 @@
 import type { Tool } from '../tokenizer/tokenizer.ts';
 import type { ChatOptions, ResponseFormat, ToolChoice } from './chat-types.ts';
 import { GrammarError } from './grammar-error.ts';
-import { checkSchemaSize, jsonObjectGrammar, jsonSchemaGrammar } from './grammar-json-schema.ts';
+import { jsonObjectGrammar, jsonSchemaGrammar } from './grammar-json-schema.ts';
 import { compileGrammar } from './grammar-program.ts';
 import { regexGrammar } from './grammar-regex.ts';
+import { checkSchemaSize } from './json-schema-size.ts';
 
 const MOST_TOOLS = 128;
 const MOST_CALLS = 16;

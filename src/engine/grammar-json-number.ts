@@ -1,8 +1,11 @@
 // Numbers of a range as GBNF: by their digits, so that no number outside can be written.
+import { literal } from './grammar-json-string.ts';
+import { type Text, union } from './grammar-union.ts';
 
 const DIGITS = 15;
 /** Digits behind the point of numbers with bounds. */
 const FRACTION = 4;
+const MOST_MULTIPLES = 1000;
 
 export const anyInteger = `"-"? ("0" | [1-9] [0-9]{0,${DIGITS - 1}})`;
 export const anyNumber = `${anyInteger} ("." [0-9]{1,${DIGITS}})? ([eE] [+-]? [0-9]{1,2})?`;
@@ -121,4 +124,42 @@ function free(digits: number, before: number): string {
   if (digits === 0) return '';
   if (before >= digits) return ` [0-9]{${digits}}`;
   return `${before > 0 ? ` [0-9]{${before}}` : ''} "." [0-9]{${digits - before}}`;
+}
+
+/**
+ * Numbers, or integers, of a schema.
+ * @throws what `fail` throws, of multiples that cannot be listed
+ */
+export function numberText(
+  { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf }: NumberRange & { readonly multipleOf?: number },
+  isInteger: boolean,
+  fail: (problem: string) => never,
+): Text {
+  const range = { minimum, maximum, exclusiveMinimum, exclusiveMaximum };
+  const isFree = Object.values(range).every(bound => bound === undefined);
+  if (multipleOf !== undefined && !(isInteger && Number.isInteger(1 / multipleOf)) && multipleOf !== 1) {
+    const shift = /^10*$/.exec(String(multipleOf))?.[0].length;
+    if (shift && isFree) return `"-"? [1-9] [0-9]{0,${14 - shift}} "${'0'.repeat(shift - 1)}" | "0"`;
+    const all = Number.isInteger(multipleOf)
+      ? multiplesIn(bounded(range, multipleOf), multipleOf, MOST_MULTIPLES)
+      : null;
+    if (!all)
+      fail(`got ${multipleOf}, wanted a whole number, with bounds that leave at most ${MOST_MULTIPLES} multiples`);
+    return union(all.map(literal));
+  }
+  if (isFree) return isInteger || multipleOf ? 'integer' : 'number';
+  return numbersIn(range, isInteger || multipleOf !== undefined);
+}
+
+/** Bounds that are missing are those that leave the most multiples that can be listed. */
+function bounded(range: NumberRange, step: number): NumberRange {
+  const has = (a?: number, b?: number): boolean => a !== undefined || b !== undefined;
+  const reach = step * (MOST_MULTIPLES / 2 - 1);
+  const low = Math.max(range.minimum ?? -Infinity, range.exclusiveMinimum ?? -Infinity);
+  const high = Math.min(range.maximum ?? Infinity, range.exclusiveMaximum ?? Infinity);
+  return {
+    ...range,
+    ...(has(range.minimum, range.exclusiveMinimum) ? {} : { minimum: high === Infinity ? -reach : high - reach }),
+    ...(has(range.maximum, range.exclusiveMaximum) ? {} : { maximum: low === -Infinity ? reach : low + reach }),
+  };
 }

@@ -55,6 +55,7 @@ const trie = createTokenTrie({
 });
 const scratch = createScratch(tokens.length);
 const LONGEST = 6000;
+const RUNS = process.env.LONG ? 5000 : 500;
 
 /** What random logits say, with a growing liking for quotes, brackets and the end; null when that is not enough. */
 function say(grammar: string, temperature: number, seed: number): string | null {
@@ -99,6 +100,8 @@ interface SuiteCase {
 const suite = JSON.parse(
   readFileSync(new URL('../../test/fixtures/json-schema-test-suite/draft2020-12.json', import.meta.url), 'utf8'),
 ) as SuiteCase[];
+/** Names within names make ajv 8 call itself without end; the suite's own tests are what these are judged by. */
+const beyondAjv = /^ref: (refs with relative uris and defs|relative refs with absolute uris|URN ref with nested)/;
 /** `.*` before a certain word: a model that wants to end does, one of random logits does not. */
 const endless =
   /^patternProperties: (patternProperties validates properties matching a regex|patternProperties with null)/;
@@ -116,17 +119,20 @@ describe('all that is said is valid', () => {
     }
 
   test('at least 300 schemas take part', () => {
-    expect(supported.length).toBeGreaterThanOrEqual(225);
-    expect(supported.length + ownSchemas.length).toBeGreaterThanOrEqual(300);
+    expect(supported.length).toBeGreaterThanOrEqual(300);
+    expect(ownSchemas.length).toBeGreaterThanOrEqual(250);
   });
 
   test.each(ownSchemas.map(schema => [JSON.stringify(schema).slice(0, 100), schema] as const))('%s', (name, schema) => {
     expectValid(schema, name);
   });
 
-  test.each(supported.filter(({ name }) => !endless.test(name)))('$name', ({ name, schema }) => {
-    expectValid(schema, name);
-  });
+  test.each(supported.filter(({ name }) => !endless.test(name) && !beyondAjv.test(name)))(
+    '$name',
+    ({ name, schema }) => {
+      expectValid(schema, name);
+    },
+  );
 
   test.each(supported)('nothing invalid could be said: $name', ({ schema, tests }) => {
     const grammar = jsonSchemaGrammar(schema);
@@ -141,10 +147,103 @@ describe('all that is said is valid', () => {
   });
 });
 
+describe('the law: what a grammar accepts is valid', () => {
+  const leaf = fc.constantFrom<unknown>(
+    true,
+    false,
+    {},
+    { type: 'integer' },
+    { type: 'number', minimum: 1, exclusiveMaximum: 3 },
+    { type: ['string', 'null'] },
+    { type: 'string', minLength: 1 },
+    { const: 'a' },
+    { const: 1 },
+    { enum: ['a', 'b', 1, null, false] },
+    { type: 'boolean' },
+    { minItems: 1 },
+    { maxProperties: 1 },
+    { required: ['a'] },
+    { type: 'array', maxItems: 2 },
+  );
+  const { schema: anySchema } = fc.letrec<{ schema: unknown }>(tie => {
+    const inner = tie('schema');
+    const few = fc.array(inner, { minLength: 1, maxLength: 3 });
+    const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { minLength: 1, maxLength: 2 });
+    const members = fc.dictionary(fc.constantFrom('a', 'b', 'c'), inner, { maxKeys: 3 });
+    const keywords = {
+      type: fc.constantFrom('object', 'array', 'string', 'integer', ['object', 'null']),
+      properties: members,
+      required: names,
+      additionalProperties: fc.oneof(fc.boolean(), inner),
+      unevaluatedProperties: fc.boolean(),
+      items: inner,
+      prefixItems: few,
+      unevaluatedItems: fc.boolean(),
+      contains: inner,
+      minContains: fc.nat(2),
+      maxContains: fc.nat(2),
+      not: inner,
+      if: inner,
+      // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
+      then: inner,
+      else: inner,
+      dependentRequired: fc.dictionary(fc.constantFrom('a', 'b'), names, { maxKeys: 2 }),
+      dependentSchemas: fc.dictionary(fc.constantFrom('a', 'b'), inner, { maxKeys: 1 }),
+      anyOf: few,
+      oneOf: few,
+      allOf: few,
+    };
+    return { schema: fc.oneof({ depthSize: 'small' }, leaf, fc.record(keywords, { requiredKeys: [] })) };
+  });
+  const scalar = fc.constantFrom<unknown>('a', 'b', '', 'long', 0, 1, 2, 2.5, null, true, false);
+  const value = fc.oneof(
+    scalar,
+    fc.array(scalar, { maxLength: 3 }),
+    fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd'), fc.oneof(scalar, fc.array(scalar, { maxLength: 2 })), {
+      maxKeys: 4,
+    }),
+  );
+
+  test('of conditions, negations, dependencies and alternatives within each other', { timeout: 170_000 }, () => {
+    let made = 0;
+    let accepted = 0;
+    fc.assert(
+      fc.property(anySchema, fc.array(value, { minLength: 20, maxLength: 20 }), (schema, values) => {
+        let grammar: string;
+        try {
+          grammar = jsonSchemaGrammar(schema);
+        } catch (error) {
+          if (error instanceof GrammarError) return;
+          throw error;
+        }
+        made++;
+        const validate = validator().compile(schema as object);
+        for (const value of values) {
+          // Members in any order: one of them is the grammar's.
+          const text = JSON.stringify(value);
+          if (!accepts(grammar, text)) continue;
+          accepted++;
+          if (!validate(value)) throw new Error(`${JSON.stringify(schema)} accepts ${text}`);
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    expect(made).toBeGreaterThan(RUNS / 5);
+    expect(accepted).toBeGreaterThan(RUNS / 4);
+  });
+});
+
 describe('refusals', () => {
   test.each<[schema: unknown, message: RegExp]>([
-    [{ not: { type: 'string' } }, /^schema at \/not: 'not' is not supported/],
-    [{ properties: { a: { if: true } } }, /^schema at \/properties\/a\/if/],
+    [{ not: { pattern: 'a' } }, /^schema at \/not\/pattern: 'pattern' is not supported under 'not' and 'if'/],
+    [
+      { properties: { a: { if: { items: { type: 'string' } }, else: false } } },
+      /^schema at \/properties\/a\/if\/items/,
+    ],
+    [{ not: {} }, /^schema at \/: nothing is valid/],
+    [{ type: 'string', minLength: 2, not: { const: 'abc' } }, /to leave out "abc"/],
+    [{ dependentRequired: { a: ['b', 3] } }, /^schema at \/dependentRequired: wanted names/],
+    [{ allOf: [{ contains: { const: 1 } }, { contains: { const: 2 } }] }, /two different ones at once/],
     [{ type: 'dict' }, /^schema at \/type: got "dict", wanted one of object/],
     [{ $ref: 'https://example.org/x.json' }, /there is no 'https:.*nothing is fetched/],
     [{ $ref: '#/$defs/a~1b' }, /there is no '#\/\$defs\/a~1b'/],
@@ -164,6 +263,13 @@ describe('refusals', () => {
     expect(() => jsonSchemaGrammar(schema)).toThrow(message);
   });
 
+  const conditions = (depth: number): unknown => {
+    let schema: Record<string, unknown> = {};
+    for (let i = 0; i < depth; i++) {
+      schema = { if: { properties: { t: { const: `k${i}` } }, required: ['t'] }, else: schema };
+    }
+    return schema;
+  };
   const nested = (depth: number, wrap: (inner: unknown) => unknown): unknown => {
     let schema: unknown = { type: 'string' };
     for (let i = 0; i < depth; i++) schema = wrap(schema);
@@ -179,6 +285,12 @@ describe('refusals', () => {
     ['a long constant', () => ({ const: 'x'.repeat(5e6) })],
     ['60,000 groups in a pattern', () => ({ type: 'string', pattern: '('.repeat(60_000) })],
     ['groups in a pattern', () => ({ type: 'string', pattern: `${'('.repeat(4000)}a${')'.repeat(4000)}` })],
+    ['conditions in conditions', () => conditions(30)],
+    ['negations of negations', () => nested(90, inner => ({ not: { properties: { a: inner, b: inner } } }))],
+    [
+      'dependencies',
+      () => ({ dependentRequired: Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`a${i}`, [`b${i}`]])) }),
+    ],
     [
       'products of alternatives',
       () => ({

@@ -2,17 +2,23 @@
 // members come in the schema's order, and members it does not name only where it says what they are.
 
 import { GrammarError } from './grammar-error.ts';
-import { anyInteger, anyNumber, multiplesIn, type NumberRange, numbersIn } from './grammar-json-number.ts';
+import { anyInteger, anyNumber, type NumberRange, numberText } from './grammar-json-number.ts';
 import { anyCharacter, formats, keyExcept, literal, patternString } from './grammar-json-string.ts';
 import { compileGrammar } from './grammar-program.ts';
-import { matches, type Schema, SchemaDocument, type SchemaObject, same, TYPES } from './json-schema.ts';
-import { isValid, keywordsOf, typeOf } from './json-schema-constant.ts';
+import { type Text, union } from './grammar-union.ts';
+import { matches, type Schema, SchemaDocument, type SchemaObject, same } from './json-schema.ts';
+import { isValid, typeOf } from './json-schema-constant.ts';
+import { EXCEPT, keywordsOf, TYPES } from './json-schema-keywords.ts';
+import { checkSchemaSize } from './json-schema-size.ts';
 
-/** Characters of keys and strings, and 16 for each value. */
-const LONGEST = 1 << 18;
-const DEEPEST = 100;
 const MOST_RULES = 5000;
-const MOST_MULTIPLES = 1000;
+/** Numbers left out of a range, items that an array has to contain, alternatives of which one alone may be valid. */
+const MOST_EXCEPT = 16;
+const MOST_CONTAINED = 1000;
+const MOST_WORDS_EXCEPT = 1000;
+/** Characters of alternatives, each put together with what holds beside it. */
+const MOST_CHOSEN = 200_000;
+const MOST_OVERLAPPING = 6;
 /** Longer strings and arrays are not written, whatever a schema allows. */
 const MOST_LENGTH = 1 << 20;
 
@@ -52,35 +58,6 @@ export function jsonSchemaGrammar(schema: unknown, parameter = 'schema'): string
   return grammar;
 }
 
-/** Before anything recursive is done with it. @throws GrammarError when it is too large or too deep */
-export function checkSchemaSize(schema: unknown, parameter: string): void {
-  // Level by level, so that no depth overflows the stack.
-  let level: unknown[] = [schema];
-  let parts = 0;
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > DEEPEST) throw new GrammarError(parameter, '', `it is more than ${DEEPEST} levels deep`);
-    const next: unknown[] = [];
-    for (const value of level) {
-      if (typeof value === 'string') parts += value.length;
-      else if (Array.isArray(value)) {
-        parts += 16 * value.length;
-        if (parts <= LONGEST) for (const item of value) next.push(item);
-      } else if (typeof value === 'object' && value !== null)
-        for (const key of Object.keys(value)) {
-          parts += 16 + key.length;
-          if (parts > LONGEST) break;
-          next.push((value as SchemaObject)[key]);
-        }
-      if (parts > LONGEST)
-        throw new GrammarError(parameter, '', `it is too large; at most about ${LONGEST >> 10} KB are supported`);
-    }
-    level = next;
-  }
-}
-
-/** A text of GBNF, or null where nothing is valid. */
-type Text = string | null;
-
 class Builder {
   readonly rules: string[] = [];
   readonly #document: SchemaDocument;
@@ -90,16 +67,20 @@ class Builder {
   /** Rules by their text. */
   readonly #shared = new Map<string, string>();
   #count = 0;
+  #chosen = 0;
 
   constructor(document: SchemaDocument) {
     this.#document = document;
   }
 
   /** The rule of a schema's values. */
-  value(schema: Schema, place: string): Text {
+  value(schema: Schema, place: string, isAlternative = false): Text {
     if (schema === true) return 'any';
     if (schema === false) return null;
     const key = JSON.stringify(schema);
+    if (isAlternative) this.#chosen += key.length;
+    if (this.#chosen > MOST_CHOSEN)
+      this.#document.fail(place, 'conditions and alternatives within each other are more than a grammar holds');
     const known = this.#known.get(key);
     if (known !== undefined) return this.#impossible.has(known) ? null : known;
     const name = this.#name(place);
@@ -140,11 +121,16 @@ class Builder {
     // Whoever says something of objects, and no type, means objects.
     const meant = [...new Set(Object.keys(rest).flatMap(keyword => keywordsOf[keyword] ?? []))];
     const types = (rest.type as string[] | undefined) ?? meant;
-    if (types.length === 0) return 'any';
-    return union(types.map(type => this.#typed(type, rest, place)));
+    const others = TYPES.filter(type => type !== 'integer' && !meant.includes(type));
+    if (types.length === 0) return rest[EXCEPT] === undefined ? 'any' : this.#flat({ ...rest, type: others }, place);
+    const text = union(types.map(type => this.#typed(type, rest, place)));
+    return text ?? (rest.type === undefined ? this.#flat({ ...rest, type: others }, place) : null);
   }
 
-  #typed(type: string, schema: SchemaObject, place: string): Text {
+  #typed(type: string, { [EXCEPT]: left, ...schema }: SchemaObject, place: string): Text {
+    // Of what is left out, what could be said.
+    const except = ((left ?? []) as unknown[]).filter(value => isValid(value, { ...schema, type: [type] }) !== false);
+    if (except.length > 0) return this.#except(type, schema, except, place);
     switch (type) {
       case 'object':
         return this.#object(schema, place);
@@ -154,7 +140,7 @@ class Builder {
         return this.#string(schema, place);
       case 'number':
       case 'integer':
-        return this.#number(schema, type === 'integer', place);
+        return numberText(schema, type === 'integer', problem => this.#document.fail(`${place}/multipleOf`, problem));
       case 'boolean':
         return '"true" | "false"';
       default:
@@ -162,12 +148,51 @@ class Builder {
     }
   }
 
+  /** Values of a type, some left out. */
+  #except(type: string, schema: SchemaObject, except: readonly unknown[], place: string): Text {
+    switch (type) {
+      case 'null':
+        return null;
+      case 'boolean':
+        return union([true, false].filter(value => !except.includes(value)).map(value => literal(String(value))));
+      case 'number':
+      case 'integer': {
+        const [value, ...others] = except as number[];
+        const {
+          minimum = -Infinity,
+          maximum = Infinity,
+          exclusiveMinimum: above,
+          exclusiveMaximum: below,
+        } = schema as NumberRange;
+        const parts = [
+          { ...schema, exclusiveMaximum: Math.min(value!, below ?? Infinity), [EXCEPT]: others },
+          { ...schema, exclusiveMinimum: Math.max(value!, above ?? -Infinity), [EXCEPT]: others },
+        ];
+        if (except.length > MOST_EXCEPT) break;
+        return union(
+          [
+            minimum < value! && this.#typed(type, parts[0]!, place),
+            maximum > value! && this.#typed(type, parts[1]!, place),
+          ].map(text => text || null),
+        );
+      }
+      case 'string':
+        if (['pattern', 'minLength', 'maxLength', 'format'].some(keyword => schema[keyword] !== undefined)) break;
+        if (except.length > MOST_WORDS_EXCEPT) break;
+        return keyExcept([...new Set(except as string[])], this.#rule);
+    }
+    return this.#document.fail(
+      place,
+      `to leave out ${JSON.stringify(except[0]).slice(0, 60)} ('not', 'if' and 'else' of 'const' and 'enum') is not supported here; take it out and check the answer yourself`,
+    );
+  }
+
   #anyOf(rest: SchemaObject, parts: readonly unknown[], place: string): Text {
     return union(
       parts.map((part, i) => {
         const at = `${place}/anyOf/${i}`;
-        const flat = this.#document.flatten(this.#document.schema(part, at), at);
-        return this.value(this.#document.merge(clean(rest), flat, at), at);
+        const flat = this.#document.part(part, at);
+        return this.value(this.#document.merge(clean(rest), flat, at), at, true);
       }),
     );
   }
@@ -176,21 +201,31 @@ class Builder {
   #oneOf(rest: SchemaObject, parts: readonly unknown[], place: string): Text {
     const flat = parts.map((part, i) => {
       const at = `${place}/oneOf/${i}`;
-      const own = this.#document.flatten(this.#document.schema(part, at), at);
+      const own = this.#document.part(part, at);
       return this.#document.merge(clean(rest), own, at);
     });
     const possible = flat
       .map((schema, i) => ({ schema, at: `${place}/oneOf/${i}` }))
       .filter(({ schema }) => schema !== false);
-    possible.forEach(({ schema: a, at }, i) => {
-      for (const { schema: b } of possible.slice(0, i))
-        if (!this.#apart(a, b, at, 0))
-          this.#document.fail(
-            at,
-            'a value could be valid under two alternatives of oneOf; use anyOf, or give each another type or constant',
-          );
-    });
+    for (const [i, { schema: a, at }] of possible.entries())
+      if (possible.slice(0, i).some(({ schema: b }) => !this.#apart(a, b, at, 0)))
+        return this.#oneAlone(rest, parts, at, place);
     return union(possible.map(({ schema, at }) => this.value(schema, at)));
+  }
+
+  /** Each alternative without what is valid under another, where that can be said. */
+  #oneAlone(rest: SchemaObject, parts: readonly unknown[], at: string, place: string): Text {
+    const alone = parts.map((part, i) => ({ allOf: [part, ...parts.toSpliced(i, 1).map(not => ({ not }))] }));
+    try {
+      const text = parts.length <= MOST_OVERLAPPING ? this.#anyOf(rest, alone, place) : null;
+      if (text !== null) return text;
+    } catch (error) {
+      if (!(error instanceof GrammarError)) throw error;
+    }
+    return this.#document.fail(
+      at,
+      'a value could be valid under two alternatives of oneOf; use anyOf, or give each another type or constant',
+    );
   }
 
   /** True when it is certain that no value is valid under both. */
@@ -236,29 +271,6 @@ class Builder {
     return union(valid.map(value => literal(JSON.stringify(value))));
   }
 
-  #number(schema: SchemaObject, isInteger: boolean, place: string): Text {
-    const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema as NumberRange & {
-      multipleOf?: number;
-    };
-    const range = { minimum, maximum, exclusiveMinimum, exclusiveMaximum };
-    if (multipleOf !== undefined && !(isInteger && Number.isInteger(1 / multipleOf)) && multipleOf !== 1) {
-      const shift = /^10*$/.exec(String(multipleOf))?.[0].length;
-      const isFree = Object.values(range).every(bound => bound === undefined);
-      if (shift && isFree) return `"-"? [1-9] [0-9]{0,${14 - shift}} "${'0'.repeat(shift - 1)}" | "0"`;
-      const all = Number.isInteger(multipleOf)
-        ? multiplesIn(bounded(range, multipleOf), multipleOf, MOST_MULTIPLES)
-        : null;
-      if (!all)
-        this.#document.fail(
-          `${place}/multipleOf`,
-          `got ${multipleOf}, wanted a whole number, with bounds that leave at most ${MOST_MULTIPLES} multiples`,
-        );
-      return union(all.map(literal));
-    }
-    if (Object.values(range).every(bound => bound === undefined)) return isInteger || multipleOf ? 'integer' : 'number';
-    return numbersIn(range, isInteger || multipleOf !== undefined);
-  }
-
   #string(schema: SchemaObject, place: string): Text {
     const {
       minLength = 0,
@@ -297,6 +309,7 @@ class Builder {
     const { minItems = 0, maxItems = Infinity } = schema as { minItems?: number; maxItems?: number };
     if (schema.uniqueItems === true && maxItems > 1)
       this.#document.fail(`${place}/uniqueItems`, 'uniqueItems is not supported for more than one item');
+    if (schema.contains !== undefined) return this.#containing(schema, place);
     if (maxItems < minItems) return null;
     if (minItems > MOST_LENGTH)
       this.#document.fail(`${place}/minItems`, `got ${minItems}, wanted at most ${MOST_LENGTH}`);
@@ -335,6 +348,41 @@ class Builder {
       }
     }
     return `"[" ws ${text} ws "]"`;
+  }
+
+  /** Items that an array has to contain come as soon as they may; where there may be no more of them, the others are none. */
+  #containing(schema: SchemaObject, place: string): Text {
+    const {
+      contains,
+      minContains = 1,
+      maxContains,
+      items = true,
+      prefixItems = [],
+      ...rest
+    } = schema as {
+      contains?: Schema;
+      minContains?: number;
+      maxContains?: number;
+      items?: Schema;
+      prefixItems?: readonly Schema[];
+      minItems?: number;
+    };
+    if (maxContains !== undefined && maxContains < minContains) return null;
+    if (minContains > MOST_CONTAINED)
+      this.#document.fail(`${place}/minContains`, `got ${minContains}, wanted at most ${MOST_CONTAINED}`);
+    const wanted = (item: Schema): Schema => ({ allOf: [item, contains!] });
+    const other = (item: Schema): Schema => (maxContains === undefined ? item : { allOf: [item, { not: contains }] });
+    const first: Schema[] = [];
+    let missing = minContains;
+    let least = rest.minItems ?? 0;
+    for (const item of prefixItems) {
+      const isOne = missing > 0 && this.value(wanted(item), `${place}/contains`) !== null;
+      first.push(isOne ? wanted(item) : other(item));
+      if (isOne) least = Math.max(least, first.length);
+      if (isOne) missing--;
+    }
+    for (; missing > 0; missing--) least = Math.max(least, first.push(wanted(items)));
+    return this.#array({ ...rest, prefixItems: first, items: other(items), minItems: least }, place);
   }
 
   #object(schema: SchemaObject, place: string): Text {
@@ -463,23 +511,3 @@ class Builder {
 
 const clean = (schema: SchemaObject): SchemaObject =>
   Object.fromEntries(Object.entries(schema).filter(([, value]) => value !== undefined));
-
-function union(texts: readonly Text[]): Text {
-  const possible = [...new Set(texts.filter(text => text !== null))];
-  return possible.length === 0
-    ? null
-    : possible.map(text => (text.includes('|') && possible.length > 1 ? `(${text})` : text)).join(' | ');
-}
-
-/** Bounds that are missing are those that leave the most multiples that can be listed. */
-function bounded(range: NumberRange, step: number): NumberRange {
-  const has = (a?: number, b?: number): boolean => a !== undefined || b !== undefined;
-  const reach = step * (MOST_MULTIPLES / 2 - 1);
-  const low = Math.max(range.minimum ?? -Infinity, range.exclusiveMinimum ?? -Infinity);
-  const high = Math.min(range.maximum ?? Infinity, range.exclusiveMaximum ?? Infinity);
-  return {
-    ...range,
-    ...(has(range.minimum, range.exclusiveMinimum) ? {} : { minimum: high === Infinity ? -reach : high - reach }),
-    ...(has(range.maximum, range.exclusiveMaximum) ? {} : { maximum: low === -Infinity ? reach : low + reach }),
-  };
-}

@@ -1,24 +1,7 @@
 // Whether a constant is valid under a schema, as far as that can be said without looking into it.
 import { isInRange, type NumberRange } from './grammar-json-number.ts';
 import { matches, type SchemaObject, same } from './json-schema.ts';
-
-/** Of which type a keyword speaks; without `type`, a schema with none of them is any value. */
-export const keywordsOf: Readonly<Record<string, string>> = Object.fromEntries(
-  Object.entries({
-    object: [
-      'properties',
-      'required',
-      'additionalProperties',
-      'patternProperties',
-      'propertyNames',
-      'minProperties',
-      'maxProperties',
-    ],
-    array: ['items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems'],
-    string: ['minLength', 'maxLength', 'pattern', 'format'],
-    number: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'],
-  }).flatMap(([type, keywords]) => keywords.map(keyword => [keyword, type])),
-);
+import { EXCEPT, keywordsOf } from './json-schema-keywords.ts';
 
 export const typeOf = (value: unknown): string => {
   if (value === null) return 'null';
@@ -33,6 +16,7 @@ export function isValid(value: unknown, schema: SchemaObject): boolean | null {
   if (types && !types.includes(type) && !(type === 'integer' && types.includes('number'))) return false;
   const listed = schema.const !== undefined ? [schema.const] : (schema.enum as unknown[] | undefined);
   if (listed && !listed.some(other => same(value, other))) return false;
+  if ((schema[EXCEPT] as unknown[] | undefined)?.some(other => same(value, other))) return false;
   if (schema.anyOf !== undefined || schema.oneOf !== undefined) return null;
   if (typeof value === 'number') {
     const { multipleOf } = schema as { multipleOf?: number };

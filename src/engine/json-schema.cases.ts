@@ -111,6 +111,49 @@ export const ownSchemas: readonly unknown[] = (() => {
     { type: 'object', properties: { a: false, b: string }, required: ['b'] },
     { type: 'object', properties: { a: string }, allOf: [{ properties: { b: string } }], unevaluatedProperties: false },
     { anyOf: [{ required: ['a'] }, { required: ['b'] }], type: 'object', properties: { a: string, b: string } },
+    object(
+      { country: { enum: ['US', 'CA', 'CH'] }, code: { type: 'string' } },
+      {
+        if: { properties: { country: { const: 'US' } } },
+        // biome-ignore lint/suspicious/noThenProperty: JSON Schema's word
+        then: { properties: { code: { pattern: '^[0-9]{5}$' } } },
+        else: { properties: { code: { maxLength: 7 } } },
+      },
+    ),
+    {
+      type: 'object',
+      properties: { card: string, address: string, name: string },
+      required: ['name'],
+      additionalProperties: false,
+      dependentRequired: { card: ['address'] },
+    },
+    { type: 'object', properties: { a: string, b: string }, not: { required: ['a', 'b'] } },
+    { type: 'object', properties: { a: string, b: string }, oneOf: [{ required: ['a'] }, { required: ['b'] }] },
+    { type: 'array', items: { type: 'integer' }, contains: { minimum: 100 }, minContains: 2, maxItems: 5 },
+    { type: 'array', items: { enum: [1, 2, 3] }, contains: { const: 2 }, maxContains: 1, maxItems: 4 },
+    { type: 'integer', minimum: 1, maximum: 9, not: { enum: [3, 5, 20] } },
+    { type: 'string', not: { enum: ['', 'root', 'admin'] } },
+    { not: { type: ['object', 'array', 'string'] } },
+    {
+      type: 'object',
+      properties: { kind: { enum: ['circle', 'square'] } },
+      required: ['kind'],
+      anyOf: [
+        { properties: { kind: { const: 'circle' }, radius: { type: 'number', minimum: 0 } }, required: ['radius'] },
+        { properties: { kind: { const: 'square' }, side: { type: 'number', minimum: 0 } }, required: ['side'] },
+      ],
+      unevaluatedProperties: false,
+    },
+    {
+      $id: 'https://example.org/root.json',
+      type: 'object',
+      properties: { item: { $ref: 'item.json' }, other: { $ref: 'item.json#name' } },
+      required: ['item', 'other'],
+      additionalProperties: false,
+      $defs: {
+        item: { $id: 'item.json', type: 'boolean', $defs: { name: { $anchor: 'name', enum: ['a', 'b'] } } },
+      },
+    },
   ];
   // Each as it is, as a member, as one that may be missing, and as an item.
   return [

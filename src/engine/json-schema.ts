@@ -3,77 +3,90 @@
 import { accepts } from './grammar.ts';
 import { GrammarError } from './grammar-error.ts';
 import { regexGrammar } from './grammar-regex.ts';
+import { EXCEPT, TURNED, TYPES } from './json-schema-keywords.ts';
+import { LOGIC, negation, rewritten } from './json-schema-logic.ts';
 
 export type Schema = boolean | { readonly [keyword: string]: unknown };
 export type SchemaObject = { readonly [keyword: string]: unknown };
 
 /** Assertions that a grammar cannot keep: to overlook one would give out what is not valid. */
-const REFUSED = [
-  'not',
-  'if',
-  'then',
-  'else',
-  'contains',
-  'minContains',
-  'maxContains',
-  'dependencies',
-  'dependentRequired',
-  'dependentSchemas',
-  '$dynamicRef',
-  '$recursiveRef',
-];
+const REFUSED = ['$dynamicRef', '$recursiveRef'];
 const DEEPEST = 64;
 const MOST_ALTERNATIVES = 256;
+
+const UNEVALUATED = "'unevaluatedProperties' and 'unevaluatedItems'";
+/** What a document without an `$id` is called; nobody else's name begins so. */
+const DOCUMENT = 'schema://document/';
 
 export const isObject = (value: unknown): value is SchemaObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Follows and joins the schemas of one document. */
 export class SchemaDocument {
-  readonly #root: Schema;
   readonly #parameter: string;
+  /** By their whole names. */
+  readonly #resources = new Map<string, Schema>();
   readonly #anchors = new Map<string, Schema>();
+  readonly #bases = new WeakMap<object, string>();
 
   constructor(root: Schema, parameter: string) {
-    this.#root = root;
     this.#parameter = parameter;
-    this.#findAnchors(root, 0);
+    this.#resources.set(DOCUMENT, root);
+    this.#findNames(root, DOCUMENT, 0);
   }
 
   fail(place: string, problem: string): never {
     throw new GrammarError(this.#parameter, place || '/', problem);
   }
 
-  /** A schema without `$ref` and `allOf`; what it says of the parts within is still as it was. */
+  /** A schema without `$ref`, `allOf`, conditions and dependencies; what it says of the parts within is still as it was. */
   flatten(schema: Schema, place: string, depth = 0): Schema {
     if (typeof schema === 'boolean') return schema;
     if (depth > DEEPEST) this.fail(place, `references and allOf go round, or more than ${DEEPEST} deep`);
     for (const keyword of REFUSED)
-      if (schema[keyword] !== undefined && !(keyword === 'not' && schema.not === false))
+      if (schema[keyword] !== undefined)
         this.fail(`${place}/${keyword}`, `'${keyword}' is not supported; take it out and check the answer yourself`);
-    const { $ref, allOf, ...rest } = schema;
+    const { $ref, allOf, ...own } = schema;
+    const rest = Object.fromEntries(Object.entries(own).filter(([keyword]) => !LOGIC.includes(keyword)));
     let flat: Schema = this.#plain(rest, place);
     if ($ref !== undefined)
-      flat = this.merge(flat, this.flatten(this.resolve($ref, place), `${place}/$ref`, depth + 1), place);
-    if (allOf === undefined) return this.#closed(flat, place);
-    if (!Array.isArray(allOf)) this.fail(`${place}/allOf`, 'wanted an array of schemas');
-    (allOf as unknown[]).forEach((part, i) => {
-      const at = `${place}/allOf/${i}`;
-      flat = this.merge(flat, this.flatten(this.schema(part, at), at, depth + 1), place);
-    });
+      flat = this.merge(flat, this.part(this.resolve($ref, schema, place), `${place}/$ref`, depth + 1), place);
+    if (allOf !== undefined && !Array.isArray(allOf)) this.fail(`${place}/allOf`, 'wanted an array of schemas');
+    const parts: (readonly [at: string, part: unknown])[] = rewritten(
+      own,
+      (value, keyword) => this.#negated(value, `${place}/${keyword}`, depth + 1),
+      (keyword, problem) => this.fail(`${place}/${keyword}`, problem),
+    ).map(([keyword, part]) => [`${place}/${keyword}`, part]);
+    for (const [i, part] of ((allOf ?? []) as unknown[]).entries()) parts.push([`${place}/allOf/${i}`, part]);
+    for (const [at, part] of parts) flat = this.merge(flat, this.part(part, at, depth + 1), place);
     return this.#closed(flat, place);
   }
 
-  /** What is left unevaluated is, once all is joined, what is additional. */
+  #negated(schema: unknown, place: string, depth: number): Schema {
+    return negation(this.flatten(this.schema(schema, place), place, depth), keyword =>
+      this.fail(
+        `${place}/${keyword}`,
+        `'${keyword}' is not supported under 'not' and 'if'; take it out and check the answer yourself`,
+      ),
+    );
+  }
+
+  /** A schema that another one holds. */
+  part(schema: unknown, place: string, depth = 0): Schema {
+    const flat = this.flatten(this.schema(schema, place), place, depth);
+    if (isObject(flat) && (flat.unevaluatedProperties !== undefined || flat.unevaluatedItems !== undefined))
+      this.fail(place, `${UNEVALUATED} within others are not supported beside anyOf and oneOf`);
+    return flat;
+  }
+
+  /** What is left unevaluated is, once all is joined, what is additional: with alternatives, once one is chosen. */
   #closed(flat: Schema, place: string): Schema {
     if (typeof flat === 'boolean') return flat;
     const { unevaluatedProperties, unevaluatedItems, ...rest } = flat;
     if (unevaluatedProperties === undefined && unevaluatedItems === undefined) return flat;
-    if (rest.anyOf !== undefined || rest.oneOf !== undefined)
-      this.fail(
-        place,
-        "'unevaluatedProperties' and 'unevaluatedItems' beside anyOf or oneOf are not supported; say in each alternative what is additional",
-      );
+    if (rest[TURNED] !== undefined || (unevaluatedItems !== undefined && rest.contains !== undefined))
+      this.fail(place, `${UNEVALUATED} beside 'not', 'else' and 'contains' are not supported; say what is additional`);
+    if (rest.anyOf !== undefined || rest.oneOf !== undefined) return flat;
     return {
       ...rest,
       ...(unevaluatedProperties === undefined
@@ -96,6 +109,10 @@ export class SchemaDocument {
       plain.items = plain.additionalItems ?? true;
     }
     delete plain.additionalItems;
+    if (plain.contains === undefined) {
+      delete plain.minContains;
+      delete plain.maxContains;
+    } else plain.minContains ??= 1;
     for (const side of ['Minimum', 'Maximum']) {
       const exclusive = `exclusive${side}`;
       const inclusive = side.toLowerCase();
@@ -119,35 +136,37 @@ export class SchemaDocument {
     return plain;
   }
 
-  resolve(reference: unknown, place: string): Schema {
+  /** @param from the schema that refers: names in it are relative to the `$id` that it stands under */
+  resolve(reference: unknown, from: SchemaObject, place: string): Schema {
     if (typeof reference !== 'string') this.fail(`${place}/$ref`, `got ${shown(reference)}, wanted a string`);
-    const found = reference === '#' ? this.#root : (this.#anchors.get(reference) ?? this.#pointed(reference));
+    const [name, fragment = ''] = reference.split('#', 2) as [string, string?];
+    const base = absolute(name, this.#bases.get(from) ?? DOCUMENT);
+    const resource = base === null ? undefined : this.#resources.get(base);
+    const found =
+      fragment === '' || fragment.startsWith('/')
+        ? resource && pointed(resource, fragment)
+        : this.#anchors.get(`${base}#${fragment}`);
     if (found === undefined)
       this.fail(`${place}/$ref`, `there is no '${reference}' in this schema; nothing is fetched, put it under $defs`);
     return this.schema(found, `${place}/$ref`);
   }
 
-  #pointed(reference: string): unknown {
-    if (!reference.startsWith('#/')) return undefined;
-    let at: unknown = this.#root;
-    for (const part of reference.slice(2).split('/')) {
-      let key = part;
-      try {
-        key = decodeURIComponent(part);
-      } catch {}
-      key = key.replaceAll('~1', '/').replaceAll('~0', '~');
-      if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined;
-      at = (at as SchemaObject)[key];
-    }
-    return at;
-  }
-
-  #findAnchors(value: unknown, depth: number): void {
+  /** Where each schema stands, and what can be referred to by a name. */
+  #findNames(value: unknown, base: string, depth: number): void {
     if (typeof value !== 'object' || value === null || depth > 4 * DEEPEST) return;
-    for (const part of Object.values(value)) this.#findAnchors(part, depth + 1);
-    if (!isObject(value)) return;
-    if (typeof value.$anchor === 'string') this.#anchors.set(`#${value.$anchor}`, value);
-    for (const id of [value.$id, value.id]) if (typeof id === 'string') this.#anchors.set(id, value);
+    let here = base;
+    if (isObject(value)) {
+      for (const id of [value.$id, value.id]) {
+        const found = typeof id === 'string' ? absolute(id.replace(/#$/, ''), base) : null;
+        if (found !== null) here = found;
+        if (typeof id === 'string' && /^#./.test(id)) this.#anchors.set(`${base}${id}`, value); // as draft 6 has it
+      }
+      if (here !== base) this.#resources.set(here, value);
+      if (typeof value.$anchor === 'string') this.#anchors.set(`${here}#${value.$anchor}`, value);
+      this.#bases.set(value, here);
+    }
+    for (const [keyword, part] of Object.entries(value))
+      if (keyword !== 'const' && keyword !== 'enum') this.#findNames(part, here, depth + 1);
   }
 
   /** What both schemas accept. @param place for messages */
@@ -182,13 +201,17 @@ export class SchemaDocument {
       case 'minLength':
       case 'minItems':
       case 'minProperties':
+      case 'minContains':
         return Math.max(a as number, b as number);
       case 'maximum':
       case 'exclusiveMaximum':
       case 'maxLength':
       case 'maxItems':
       case 'maxProperties':
+      case 'maxContains':
         return Math.min(a as number, b as number);
+      case EXCEPT:
+        return [...(a as unknown[]), ...(b as unknown[])];
       case 'required':
         return [...new Set([...(a as string[]), ...(b as string[])])];
       case 'properties':
@@ -213,6 +236,7 @@ export class SchemaDocument {
           this.fail(`${place}/${keyword}`, `more than ${MOST_ALTERNATIVES} alternatives in all`);
         return pairs;
       }
+      case 'contains':
       case 'pattern':
       case 'multipleOf':
         this.fail(`${place}/${keyword}`, `two different ones at once (${shown(a)} and ${shown(b)}) are not supported`);
@@ -221,7 +245,6 @@ export class SchemaDocument {
   }
 }
 
-export const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'];
 const NOTHING = Symbol('no constant is two');
 
 const isWhole = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
@@ -241,6 +264,8 @@ const KINDS: Readonly<Record<string, { test: (value: unknown) => boolean; wanted
   maxItems: whole,
   minProperties: whole,
   maxProperties: whole,
+  minContains: whole,
+  maxContains: whole,
   minimum: number,
   maximum: number,
   exclusiveMinimum: number,
@@ -258,9 +283,34 @@ const KINDS: Readonly<Record<string, { test: (value: unknown) => boolean; wanted
   oneOf: some,
   prefixItems: list,
   items: schema,
+  contains: schema,
   additionalProperties: schema,
   propertyNames: schema,
 };
+
+/** A name made whole, without a fragment; null where it is none. */
+function absolute(name: string, base: string): string | null {
+  if (name === '') return base;
+  const url = URL.parse(name, base);
+  if (!url) return null;
+  url.hash = '';
+  return url.href;
+}
+
+/** What a JSON pointer, percent-encoded as in a fragment, leads to. */
+function pointed(root: Schema, pointer: string): unknown {
+  let at: unknown = root;
+  for (const part of pointer.split('/').slice(1)) {
+    let key = part;
+    try {
+      key = decodeURIComponent(part);
+    } catch {}
+    key = key.replaceAll('~1', '/').replaceAll('~0', '~');
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key)) return undefined;
+    at = (at as SchemaObject)[key];
+  }
+  return at;
+}
 
 export const shown = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 60);
 

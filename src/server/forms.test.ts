@@ -164,10 +164,14 @@ describe('what cannot be used is refused by its name', () => {
     ],
     [{ structured_outputs: { regex: '(' } }, 'structured_outputs.regex', /^structured_outputs\.regex at character/],
     [{ structured_outputs: { grammar: '' } }, 'structured_outputs.grammar', /no rule 'root'/],
-    [{ structured_outputs: { json: { not: {} } } }, 'structured_outputs.json', /^structured_outputs\.json at \/not/],
+    [
+      { structured_outputs: { json: { not: { pattern: 'a' } } } },
+      'structured_outputs.json',
+      /^structured_outputs\.json at \/not/,
+    ],
     [{ grammar: 'root' }, 'grammar', /^grammar at line 1, column 5/],
     [
-      { tools: [tool({ not: {} })], tool_choice: 'required' },
+      { tools: [tool({ not: { pattern: 'a' } })], tool_choice: 'required' },
       'tools[0].function.parameters',
       /^tools\[0\]\.function\.parameters at \/not/,
     ],
@@ -219,13 +223,13 @@ describe('what cannot be used is refused by its name', () => {
       [400, 'text.format.pattern'],
     ]);
     const asked = { model: 'tiny', max_tokens: 5, messages };
-    const format = { type: 'json_schema', schema: { not: {} } };
+    const format = { type: 'json_schema', schema: { not: { pattern: 'a' } } };
     const schemas = await post('v1/messages', { ...asked, output_config: { format } });
     expect([schemas.status, schemas.message]).toEqual([
       400,
       expect.stringMatching(/^output_config\.format\.schema at \/not/),
     ]);
-    const tools = [{ name: 'f', input_schema: { not: {} } }];
+    const tools = [{ name: 'f', input_schema: { not: { pattern: 'a' } } }];
     const tool = await post('v1/messages', { ...asked, tools, tool_choice: { type: 'any' } });
     expect([tool.status, tool.message]).toEqual([400, expect.stringMatching(/^tools\[0\]\.input_schema at \/not/)]);
   });

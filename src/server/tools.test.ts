@@ -280,7 +280,7 @@ describe('a real engine of random weights', () => {
     const wrong: [fields: object, param: string, message: string][] = [
       [{ grammar: 'root ::= "a' }, 'grammar', 'line 1'],
       [
-        { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: {} } } } },
+        { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { not: { pattern: 'a' } } } } },
         'response_format.json_schema.schema',
         'not',
       ],
