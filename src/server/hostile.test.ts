@@ -431,6 +431,22 @@ describe('Host and Origin', () => {
     '127.1',
     '[::1',
     ':8080',
+    '.localhost',
+    'localhost..',
+    'localhost:',
+    'localhost:http',
+    'localhost:-1',
+    'localhost:8080:80',
+    'localhost:123456',
+    'http://localhost',
+    '//localhost',
+    '%6cocalhost',
+    '127.000.000.001',
+    '017700000001',
+    '[::1%25lo]',
+    '[0:0:0:0:0:0:0:1]',
+    '[::1].evil.example',
+    'localhost;evil.example',
   ])('host %s is refused', async host => {
     expect(await status({ host })).toBe(403);
   });
@@ -441,6 +457,7 @@ describe('Host and Origin', () => {
     ['[::1]:8080', 'http://[::1]:8080'],
     ['localhost', 'http://localhost'],
     ['localhost', 'https://localhost'],
+    ['localhost:8080', 'http://LOCALHOST:8080'],
   ])('host %s, origin %s is answered', async (host, origin) => {
     expect(await status({ host, origin })).toBe(200);
   });
@@ -457,6 +474,16 @@ describe('Host and Origin', () => {
     ['localhost:8080', 'file://'],
     ['localhost:8080', 'chrome-extension://abc'],
     ['localhost:8080', 'localhost:8080'],
+    ['localhost:8080', 'http://localhost:8080/'],
+    ['localhost:8080', 'http://localhost:8080/v1'],
+    ['localhost:8080', 'http://localhost:8080 http://evil.example'],
+    ['localhost:8080', 'http://[::1]:8080'],
+    ['localhost:8080', 'ws://localhost:8080'],
+    ['localhost:8080', 'data:text/html,x'],
+    ['localhost:8080', 'about:blank'],
+    ['127.0.0.1:8080', 'http://2130706433:8080'],
+    ['127.0.0.1:8080', 'http://127.1:8080'],
+    ['[::1]:8080', 'http://[0:0:0:0:0:0:0:1]:8080'],
     ['localhost:8080', ''],
   ])('host %s, origin %s is refused', async (host, origin) => {
     expect(await status({ host, origin })).toBe(403);
