@@ -85,7 +85,7 @@ export class EngineLoop {
     this.#path = options.path;
     this.#backend = interruptible(backend, () => {
       options.look?.();
-      return this.#computed !== null && this.#computed.every(task => task.ended);
+      return this.#computed?.every(task => task.ended) ?? false;
     });
     const noted = notedRouting(backend, model);
     this.#model = noted.model;
