@@ -114,6 +114,9 @@ export interface SavedLayer {
   readonly bytes: Uint8Array;
 }
 
+/** Numbers of a row whose mass is told as one. */
+export const massTokens = 512;
+
 /** What a backend has done since it was made, for statistics. */
 export interface Counters {
   /** Bytes of weights read by matrix products. */
@@ -181,6 +184,11 @@ export interface Backend extends AsyncDisposable {
   topK(x: Tensor, k: number): { ids: Tensor; values: Tensor };
   /** Of each row of [T, n] the largest number and Σ exp(x − largest), of which its softmax is made: [T, 2]. NaN in a row makes the sum NaN. */
   softmaxSums(x: Tensor): Tensor;
+  /**
+   * Of each row of [T, n], for every `massTokens` numbers, Σ exp((x − largest of the row) / temperatures[row]): [T, ⌈n / massTokens⌉].
+   * A draw finds its part by them, and looks at the numbers of no other.
+   */
+  softmaxMasses(x: Tensor, temperatures: Float32Array): Tensor;
   /** Row t uses experts[slots[t]] of [n, out, in]; slot −1 gives zeros. `slots` is I32 [T, 1]. */
   expertMatmul(x: Tensor, experts: Tensor, slots: Tensor): Tensor;
   /** silu(gate) ⊙ up. */

@@ -260,6 +260,7 @@ export class EngineLoop {
     const positions: number[] = [];
     const sequences: number[] = [];
     const wanted: Record<Wanted, number[]> = { best: [], logits: [], states: [] };
+    const temperatures: number[] = [];
     const parts = pieces.map(({ index, count }) => {
       const running = ready[index]!;
       const { task, place } = running;
@@ -269,6 +270,7 @@ export class EngineLoop {
       task.begun(drafted);
       const rows = task.rowsIn(from, from + count);
       for (const position of rows) wanted[task.wants].push(tokens.length + position - from);
+      if (task.wants === 'logits') temperatures.push(...rows.map(() => task.temperature));
       const computed = [...task.tokens.slice(from, from + count), ...drafts[index]!].slice(0, count);
       for (const [i, token] of computed.entries()) {
         tokens.push(token);
@@ -289,6 +291,7 @@ export class EngineLoop {
         positions: Int32Array.from(positions),
         sequences: Int32Array.from(sequences),
         rows: wanted,
+        temperatures,
       });
     } catch (error) {
       this.#notes.end();

@@ -8,6 +8,8 @@ export interface LogitSummary {
   readonly argmax: number;
   /** ln Σ exp(logit): a logit minus this is its log-probability. */
   readonly logSum: number;
+  /** What a backend found besides: Σ exp((logit − max) / temperature) of every `massTokens` tokens. */
+  readonly masses?: Float32Array;
 }
 
 /**

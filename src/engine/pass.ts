@@ -19,6 +19,8 @@ export interface Row {
 /** Tokens of a pass and, for each use, the rows wanted for it. */
 export interface Pass extends Omit<Batch, 'logitRows'> {
   readonly rows: Readonly<Record<Wanted, readonly number[]>>;
+  /** Of the rows wanted for 'logits': at which they are drawn from, or 0. Default: none is. */
+  readonly temperatures?: readonly number[];
 }
 
 /**
@@ -29,7 +31,7 @@ export async function computePass(
   k: Backend,
   model: Llama4,
   cache: KVCache,
-  { rows, ...batch }: Pass,
+  { rows, temperatures = [], ...batch }: Pass,
 ): Promise<(use: Wanted, nth: number) => Row> {
   const best = rows.best.length;
   const sampled = best + rows.logits.length;
@@ -45,10 +47,19 @@ export async function computePass(
     const logits = sampled > 0 ? logitsOf(k, model, part(k, states, 0, sampled)) : null;
     const sums = logits && k.softmaxSums(logits);
     const largest = logits && k.topK(logits, 1).ids;
+    const wanted = logits && rows.logits.length > 0 ? part(k, logits, best, sampled) : null;
+    const drawn = wanted && temperatures.some(temperature => temperature > 0);
+    const masses =
+      drawn &&
+      k.softmaxMasses(
+        wanted,
+        Float32Array.from(temperatures, temperature => temperature || 1),
+      );
     const results = {
       sums: sums ? await k.read(sums) : nothing,
       largest: largest ? await k.read(largest) : nothing,
-      logits: logits ? await read(logits, best, sampled) : nothing,
+      logits: wanted ? await k.read(wanted) : nothing,
+      masses: masses ? await k.read(masses) : nothing,
       states: await read(states, sampled, all),
     };
     return (use: Wanted, nth: number): Row => {
@@ -56,7 +67,10 @@ export async function computePass(
       const at = use === 'best' ? nth : best + nth;
       const numbers = use === 'best' ? nothing : results.logits.subarray(nth * vocab, (nth + 1) * vocab);
       const [max, sum] = results.sums.subarray(2 * at, 2 * at + 2) as unknown as [number, number];
-      return { numbers, summary: summaryOf({ argmax: results.largest[at]!, max, sum }, numbers) };
+      const summary = summaryOf({ argmax: results.largest[at]!, max, sum }, numbers);
+      if (use === 'best' || !temperatures[nth]) return { numbers, summary };
+      const each = results.masses.length / rows.logits.length;
+      return { numbers, summary: { ...summary, masses: results.masses.subarray(nth * each, (nth + 1) * each) } };
     };
   });
 }

@@ -12,6 +12,7 @@ export interface RoutingSink {
 export class RoutingTask implements Task {
   readonly tokens: readonly number[];
   readonly wants = 'best';
+  readonly temperature = 0;
   readonly salt: string;
   readonly key: string;
   /** What is before it may come from the cache, where no routing is. */

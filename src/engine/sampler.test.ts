@@ -1,7 +1,8 @@
 // The sampler against plain definitions that sort everything, and against the distribution it must draw from.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { logSoftmax, mostLikely, summarize } from './log-softmax.ts';
+import { massTokens } from '../backends/backend.ts';
+import { type LogitSummary, logSoftmax, mostLikely, summarize } from './log-softmax.ts';
 import { seededRandom } from './random.ts';
 import { createSampler, createScratch, keptOf } from './sampler.ts';
 import type { SamplingOptions } from './types.ts';
@@ -106,6 +107,64 @@ describe('what is drawn', () => {
     );
   });
 
+  /** A row, and what a backend says of it at a temperature. */
+  const summaryAt = (row: Float32Array, temperature: number): LogitSummary => {
+    const max = Math.max(...row);
+    const masses = new Float32Array(Math.ceil(row.length / massTokens));
+    row.forEach((x, i) => {
+      masses[Math.floor(i / massTokens)]! += Math.exp((x - max) / temperature);
+    });
+    return { ...summarize(row), masses };
+  };
+  /** Of three parts, the last one short; most of it unlikely, some of it impossible. */
+  const long = (seed: number): Float32Array => {
+    const random = seededRandom(seed);
+    return Float32Array.from({ length: 1300 }, (_, i) =>
+      i % 31 === 7 ? -Infinity : (random() + random() + random() - 1.5) * 9,
+    );
+  };
+
+  test('a draw by masses is one from the same distribution', () => {
+    const row = long(11);
+    for (const temperature of [0.4, 1, 2.5]) {
+      const summary = summaryAt(row, temperature);
+      const sampler = createSampler({ temperature, seed: 5 }, createScratch(row.length));
+      expect(sampler.drawsAt).toBe(temperature);
+      const counts = new Float64Array(row.length);
+      const draws = 60_000;
+      for (let i = 0; i < draws; i++) counts[sampler.sample(row, [], summary).token]!++;
+      const weights = Float64Array.from(row, x => Math.exp((x - summary.max) / temperature));
+      const total = weights.reduce((a, b) => a + b, 0);
+      // χ² of tokens that are expected often enough; its mean is their number, its deviation √(2 · number).
+      let squares = 0;
+      let cells = 0;
+      for (const [i, weight] of weights.entries()) {
+        const expected = (draws * weight) / total;
+        if (weight === 0) expect(counts[i]).toBe(0);
+        if (expected < 8) continue;
+        squares += (counts[i]! - expected) ** 2 / expected;
+        cells++;
+      }
+      expect(cells).toBeGreaterThan(10);
+      expect(Math.abs(squares - cells)).toBeLessThan(5 * Math.sqrt(2 * cells));
+    }
+  });
+
+  test('with masses the cuts leave what they leave without', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 1e6 }), cuts, (seed, options) => {
+        const row = long(seed);
+        const { edge } = naive(row, options);
+        fc.pre(!edge);
+        const kept = new Set(keptOf(row, options));
+        const sampler = createSampler({ ...options, seed }, createScratch(row.length));
+        const summary = summaryAt(row, options.temperature);
+        for (let i = 0; i < 30; i++) expect(kept).toContain(sampler.sample(row, [], summary).token);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   test('the same seed gives the same tokens, another seed others', () => {
     const row = Float32Array.from({ length: 500 }, (_, i) => Math.sin(i));
     const draw = (seed: number): number[] => {
@@ -127,7 +186,7 @@ describe('what is drawn', () => {
     const { kept } = naive(row, options);
     const weights = Array.from(row, (x, i) => (kept.has(i) ? Math.exp(x / options.temperature) : 0));
     const total = weights.reduce((a, b) => a + b, 0);
-    const draws = 20_000;
+    const draws = 60_000;
     const counts = row.map(() => 0);
     const sampler = createSampler({ ...options, seed: 12 }, createScratch(row.length));
     for (let i = 0; i < draws; i++) counts[sampler.sample(row, []).token]!++;

@@ -1,6 +1,7 @@
 // Chooses a token from logits: penalties, temperature, top-k, top-p, min-p. One pass groups the vocabulary into bins of like
 // probability, and only the bin in which a cut falls is sorted: 202,048 logits are never sorted whole.
 
+import { massTokens } from '../backends/backend.ts';
 import { exponential } from './exponential.ts';
 import { type LogitSummary, summarize } from './log-softmax.ts';
 import { type Random, seededRandom } from './random.ts';
@@ -23,6 +24,8 @@ export interface Sampler {
   ): { readonly token: number; readonly logSum: number };
   /** True when the row's summary is all that it looks at. */
   readonly takesBest: boolean;
+  /** The temperature for which it looks at the summary's masses, where they are there; else 0. */
+  readonly drawsAt: number;
   /** True when the constraint lets nothing follow. */
   readonly ended: boolean;
 }
@@ -42,11 +45,16 @@ export function createSampler(
   const { temperature = 0, repetitionWindow = 64 } = options;
   const random = seededRandom(options.seed ?? Math.floor(Math.random() * 2 ** 53));
   const penalize = penaltiesOf(options);
-  const choose = (logits: Float32Array, history: readonly number[], largest: number | null): number => {
+  const choose = (
+    logits: Float32Array,
+    history: readonly number[],
+    largest: number | null,
+    masses?: Float32Array,
+  ): number => {
     const changed = penalize?.(logits, repetitionWindow > 0 ? history.slice(-repetitionWindow) : []);
     const argmax = largestOf(logits, largest, changed?.tokens);
     try {
-      return temperature > 0 ? draw(logits, logits[argmax]!, options, temperature, random, scratch) : argmax;
+      return temperature > 0 ? draw(logits, logits[argmax]!, options, temperature, random, scratch, masses) : argmax;
     } finally {
       changed?.undo();
     }
@@ -54,9 +62,11 @@ export function createSampler(
   let place = constraint;
   return {
     takesBest: temperature === 0 && !penalize && !constraint,
+    // Masses are of logits as they came, and the first k need none.
+    drawsAt: penalize || constraint || options.topK ? 0 : temperature,
     sample(logits, history, summary = summarize(logits)) {
-      const { argmax, logSum } = summary;
-      if (!place) return { token: choose(logits, history, argmax), logSum };
+      const { argmax, logSum, masses } = summary;
+      if (!place) return { token: choose(logits, history, argmax, masses), logSum };
       const token = choose(maskedLogits(logits, place.allowed, scratch.masked(logits.length)), history, null);
       place = place.after(token);
       return { token, logSum };
@@ -106,6 +116,8 @@ export interface Scratch {
   readonly weights: Float64Array; // [vocab]
   readonly bins: Uint16Array; // [vocab]
   readonly order: Uint32Array; // [vocab], tokens by bin
+  readonly nearIds: Uint32Array; // [vocab]
+  readonly nearLogits: Float32Array; // [vocab]
   readonly counts: Uint32Array; // [BINS]
   readonly masses: Float64Array; // [BINS]
   /** A row of logits under a constraint, [vocab]. */
@@ -118,6 +130,8 @@ export function createScratch(vocab: number): Scratch {
     weights: new Float64Array(vocab),
     bins: new Uint16Array(vocab),
     order: new Uint32Array(vocab),
+    nearIds: new Uint32Array(vocab),
+    nearLogits: new Float32Array(vocab),
     counts: new Uint32Array(BINS),
     masses: new Float64Array(BINS),
     masked(length) {
@@ -154,6 +168,106 @@ function draw(
   temperature: number,
   random: Random,
   scratch: Scratch,
+  masses?: Float32Array,
+): number {
+  const { topK = 0, topP = 1, minP = 0 } = options;
+  if (masses && topK === 0 && topP >= 1 && minP === 0)
+    return drawByMasses(logits, max, temperature, random, scratch, masses);
+  const near = nearest(logits, max, temperature, options, scratch, masses);
+  if (!near) return drawFrom(logits, max, options, temperature, random, scratch);
+  return near.ids[drawFrom(near.logits, max, options, temperature, random, scratch, near.total)]!;
+}
+
+/** First which part of the vocabulary, then which token of it. */
+function drawByMasses(
+  logits: Float32Array,
+  max: number,
+  temperature: number,
+  random: Random,
+  { weights }: Scratch,
+  masses: Float32Array,
+): number {
+  let total = 0;
+  for (let i = 0; i < masses.length; i++) total += masses[i]!;
+  let left = random() * total;
+  let part = 0;
+  for (let i = 0; i < masses.length; i++) {
+    if (masses[i] === 0) continue;
+    part = i;
+    if (left < masses[i]!) break;
+    left -= masses[i]!;
+  }
+  const from = part * massTokens;
+  const to = Math.min(logits.length, from + massTokens);
+  let mass = 0;
+  for (let i = from; i < to; i++) {
+    const weight = exponential((logits[i]! - max) / temperature);
+    weights[i] = weight;
+    mass += weight;
+  }
+  left *= mass / masses[part]!; // the same numbers, added more exactly
+  let last = from;
+  for (let i = from; i < to; i++) {
+    const weight = weights[i]!;
+    if (weight === 0) continue;
+    last = i;
+    left -= weight;
+    if (left < 0) break;
+  }
+  return last;
+}
+
+/** How far below the largest tokens are looked for that cuts may leave, in nats at the temperature. */
+const REACHES = [6, 12, 20];
+/** Masses are sums of float32. */
+const ROUNDING = 1e-5;
+
+/** The likeliest tokens, in the order of their ids. */
+interface Nearest {
+  readonly ids: Uint32Array;
+  readonly logits: Float32Array;
+  /** Of all tokens, where a share of it is to be kept. */
+  readonly total?: number;
+}
+
+/** So many of the likeliest tokens that the cuts leave none but of these, so that what is unlikely costs no more than a look; or null. */
+function nearest(
+  logits: Float32Array,
+  max: number,
+  temperature: number,
+  { topK = 0, topP = 1, minP = 0 }: SamplingOptions,
+  { nearIds, nearLogits }: Scratch,
+  masses?: Float32Array,
+): Nearest | null {
+  const byCount = topK > 0 && topK < logits.length;
+  const byShare = !byCount && topP < 1;
+  if (byShare ? !masses : !byCount && minP === 0) return null;
+  const total = byShare ? masses!.reduce((sum, mass) => sum + mass, 0) : 0;
+  for (const reach of byCount || byShare ? REACHES : [ROUNDING - Math.log(minP)]) {
+    const least = max - reach * temperature;
+    let n = 0;
+    for (let i = 0; i < logits.length; i++) if (logits[i]! >= least) nearIds[n++] = i;
+    let mass = 0;
+    for (let i = 0; i < n; i++) {
+      const x = logits[nearIds[i]!]!;
+      nearLogits[i] = x;
+      if (byShare) mass += exponential((x - max) / temperature);
+    }
+    if (byCount ? n < topK : byShare && mass < topP * total * (1 + ROUNDING)) continue;
+    return { ids: nearIds, logits: nearLogits.subarray(0, n), ...(byShare && { total }) };
+  }
+  return null;
+}
+
+/** A draw that looks at every logit. @param total the mass that top-p is a share of. Default: that of the logits */
+function drawFrom(
+  logits: Float32Array,
+  max: number,
+  options: SamplingOptions,
+  temperature: number,
+  random: Random,
+  scratch: Scratch,
+  total?: number,
 ): number {
   const { weights } = scratch;
   let mass = 0;
@@ -162,7 +276,7 @@ function draw(
     weights[i] = weight;
     mass += weight;
   }
-  const kept = keptTokens(logits, max, temperature, options, scratch);
+  const kept = keptTokens(logits, max, temperature, options, scratch, total);
   const length = kept ? kept.length : logits.length;
   if (kept) mass = kept.reduce((sum, token) => sum + weights[token]!, 0);
   let left = random() * mass;
@@ -185,6 +299,7 @@ function keptTokens(
   temperature: number,
   { topK = 0, topP = 1, minP = 0 }: SamplingOptions,
   scratch: Scratch,
+  total?: number,
 ): Uint32Array | null {
   const { weights, bins, order, counts, masses } = scratch;
   const vocab = logits.length;
@@ -205,7 +320,7 @@ function keptTokens(
     masses[bin]! += weights[i]!;
   }
   // Bins up to the one in which the first of the two cuts must fall. Only without a top-k is all mass what top-p is a share of.
-  let wantedMass = k === vocab && topP < 1 ? topP * masses.reduce((a, b) => a + b, 0) : Infinity;
+  let wantedMass = k === vocab && topP < 1 ? topP * (total ?? masses.reduce((a, b) => a + b, 0)) : Infinity;
   let last = 0;
   let count = counts[0]!;
   let mass = masses[0]!;

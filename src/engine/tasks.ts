@@ -14,6 +14,8 @@ import type { FinishReason, GenerateOptions, GenerationEnd, RowsOptions, TokenEv
 export interface Task {
   /** What its rows are wanted for. */
   readonly wants: Wanted;
+  /** At which temperature tokens are drawn from its rows, where it helps to know the masses of their parts; else 0. */
+  readonly temperature: number;
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
   /** Under which its tokens are looked for in the cache, and kept. */
@@ -50,6 +52,7 @@ export const saltKey = ({ cacheSalt = '' }: RowsOptions): string =>
 /** Tokens, one by one, until something ends them. */
 export class GenerationTask implements Task {
   readonly wants: Wanted;
+  readonly temperature: number;
   readonly tokens: number[];
   readonly channel: Channel<TokenEvent, GenerationEnd> = createChannel();
   ended = false;
@@ -95,6 +98,7 @@ export class GenerationTask implements Task {
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
     this.#sampler = createSampler(options, scratch, constraint);
+    this.temperature = this.#sampler.drawsAt;
     this.wants = this.#sampler.takesBest && !options.topLogprobs ? 'best' : 'logits';
     const most = draftedAtMost(options);
     this.#lookup = most > 0 ? new PromptLookup(most) : null;
@@ -185,6 +189,7 @@ export class GenerationTask implements Task {
 /** Rows of given positions of given tokens, handed to a sink. */
 export class RowsTask implements Task {
   readonly wants: Wanted;
+  readonly temperature = 0;
   readonly tokens: readonly number[];
   readonly salt: string;
   readonly key: string;

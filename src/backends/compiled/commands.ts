@@ -28,6 +28,7 @@ export const commands = {
   AttentionMerge: 15,
   Pack: 16,
   SoftmaxSums: 17,
+  SoftmaxMasses: 18,
 } as const satisfies Record<string, number>;
 
 /** Mirrors `enum class Task` in kernels/program.h. */

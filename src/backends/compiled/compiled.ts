@@ -1,6 +1,7 @@
 // The backend around compiled kernels: it checks operands, says where results lie, and writes commands. Machines carry them out.
 import { type DType, formats } from '../../checkpoint/dtype.ts';
 import type { Backend, Batch, CacheShape, Counters, FilePart, Fill, KVCache, Tensor } from '../backend.ts';
+import { massTokens } from '../backend.ts';
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
@@ -296,6 +297,23 @@ class CompiledBackend implements Backend {
     this.device.enqueue(input.storage.bank, {
       kind: commands.SoftmaxSums,
       arguments: [input.storage.start, input.rows, input.rowLength, y.storage.start],
+      reads: [input.storage],
+      writes: [y.storage],
+      single: input.size <= alone.plain,
+    });
+    return y;
+  }
+
+  softmaxMasses(x: Tensor, temperatures: Float32Array): Tensor {
+    const input = this.own(x);
+    const { bank } = input.storage;
+    const at = this.device.input(bank, 4 * temperatures.length);
+    bank.floats(at, temperatures.length).set(temperatures);
+    const masses = Math.ceil(input.rowLength / massTokens);
+    const y = this.device.activation(bank, 'F32', x.shape.with(-1, masses), input.rows * masses);
+    this.device.enqueue(bank, {
+      kind: commands.SoftmaxMasses,
+      arguments: [input.storage.start, at, input.rows, input.rowLength, y.storage.start],
       reads: [input.storage],
       writes: [y.storage],
       single: input.size <= alone.plain,

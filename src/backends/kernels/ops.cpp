@@ -60,6 +60,12 @@ INLINE f32v load_or_nothing(const float* x, int i, int n) {
   return load<f32v>(some);
 }
 
+float largest_of(const float* x, int n) {
+  f32v largest = splat(-__builtin_inff());
+  for (int i = 0; i < n; i += LANES) largest = raise_to(largest, load_or_nothing(x, i, n));
+  return largest_lane(largest);
+}
+
 float rank(float x) { return x == x ? x : -__builtin_inff(); }
 
 /// Whether a lane is larger than `limit`.
@@ -126,9 +132,7 @@ void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team
 void softmax_sums(const float* x, int rows, int n, float* y, Team team) {
   for_rows(rows, n, team, [=](int row) {
     const float* in = x + (int64_t)row * n;
-    f32v largest = splat(-__builtin_inff());
-    for (int i = 0; i < n; i += LANES) largest = raise_to(largest, load_or_nothing(in, i, n));
-    const float max = largest_lane(largest);
+    const float max = largest_of(in, n);
     // Lanes add up few numbers each, and doubles the rest: float32 loses a vocabulary of 202,048.
     constexpr int at_once = 64 * LANES;
     double sum = 0;
@@ -140,6 +144,20 @@ void softmax_sums(const float* x, int rows, int n, float* y, Team team) {
     }
     y[2 * (int64_t)row] = max;
     y[2 * (int64_t)row + 1] = (float)sum;
+  });
+}
+
+void softmax_masses(const float* x, const float* temperatures, int rows, int n, float* y, Team team) {
+  const int masses = (n + mass_numbers - 1) / mass_numbers;
+  for_rows(rows, n, team, [=](int row) {
+    const float* in = x + (int64_t)row * n;
+    const f32v max = splat(largest_of(in, n)), inverse = splat(1.0f / temperatures[row]);
+    for (int i = 0; i < masses; i++) {
+      const int from = i * mass_numbers, to = from + mass_numbers < n ? from + mass_numbers : n;
+      f32v sum = splat(0.0f);
+      for (int j = from; j < to; j += LANES) sum = sum + exp((load_or_nothing(in, j, n) - max) * inverse);
+      y[(int64_t)row * masses + i] = add_lanes(sum);
+    }
   });
 }
 

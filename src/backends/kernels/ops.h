@@ -14,6 +14,12 @@ void top_k(const float* x, int rows, int n, int k, int* ids, float* values, Team
 /// y[rows, 2]: of each row of x[rows, n] the largest number and Σ exp(x − largest); NaN among them makes the sum NaN.
 void softmax_sums(const float* x, int rows, int n, float* y, Team team);
 
+/// Numbers of a row whose mass is told as one.
+constexpr int mass_numbers = 512;
+
+/// y[rows, ⌈n / 512⌉]: Σ exp((x − largest of the row) / temperatures[row]) of every 512 numbers of a row.
+void softmax_masses(const float* x, const float* temperatures, int rows, int n, float* y, Team team);
+
 /// y = silu(gate) ⊙ up, `count` elements.
 void swiglu(const float* gate, const float* up, int64_t count, float* y, Team team);
 

@@ -140,6 +140,12 @@ void execute(Control& control, Command& command, int thread, int threads, bool f
       const int rows = a.integer(), n = a.integer();
       return softmax_sums(x, rows, n, a.at<float>(), team);
     }
+    case Kind::SoftmaxMasses: {
+      const float* x = a.at<float>();
+      const float* temperatures = a.at<float>();
+      const int rows = a.integer(), n = a.integer();
+      return softmax_masses(x, temperatures, rows, n, a.at<float>(), team);
+    }
     case Kind::Swiglu: {
       const float* gate = a.at<float>();
       const float* up = a.at<float>();

@@ -21,6 +21,7 @@ enum class Kind : uint32_t {
   AttentionMerge = 15,
   Pack = 16,
   SoftmaxSums = 17,
+  SoftmaxMasses = 18,
 };
 
 /// The command waits until all earlier ones are done, because it touches what they touched.

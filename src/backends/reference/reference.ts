@@ -1,6 +1,15 @@
 // The normative backend: every operation in scalar TypeScript, computed at once. Exact and slow; others are measured by it.
 import { byteLengthOf, type DType } from '../../checkpoint/dtype.ts';
-import type { Backend, Batch, CacheShape, Counters, Fill, KVCache, Tensor } from '../backend.ts';
+import {
+  type Backend,
+  type Batch,
+  type CacheShape,
+  type Counters,
+  type Fill,
+  type KVCache,
+  massTokens,
+  type Tensor,
+} from '../backend.ts';
 import { attend } from './attention.ts';
 import { asReferenceCache, ReferenceCache } from './cache.ts';
 import { dequantize } from './dequantize.ts';
@@ -279,6 +288,22 @@ class ReferenceBackend implements Backend {
     }
     const shape = [...x.shape.slice(0, -1), k];
     return { ids: this.make(ids, shape), values: this.make(values, shape) };
+  }
+
+  softmaxMasses(x: Tensor, temperatures: Float32Array): Tensor {
+    const input = this.floats(x);
+    const n = x.shape.at(-1)!;
+    const masses = Math.ceil(n / massTokens);
+    const out = new Float32Array(rowCount(x) * masses);
+    for (const [t, temperature] of temperatures.entries()) {
+      const row = input.subarray(t * n, (t + 1) * n);
+      const max = row.reduce((a, b) => (b > a ? b : a), -Infinity);
+      for (let i = 0; i < masses; i++)
+        out[t * masses + i] = row
+          .subarray(i * massTokens, (i + 1) * massTokens)
+          .reduce((sum, value) => sum + Math.exp((value - max) / temperature), 0);
+    }
+    return this.make(out, [...x.shape.slice(0, -1), masses]);
   }
 
   softmaxSums(x: Tensor): Tensor {
