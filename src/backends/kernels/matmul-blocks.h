@@ -5,8 +5,7 @@
 #include "quantized.h"
 
 /**
- * Whether products of F are multiplied so. Where vectors are short, and the compiler is not ours to steer (WebAssembly), more sums than
- * registers come of it: there it pays for words alone.
+ * Whether products of F are multiplied so. Where vectors are short, more sums than registers come of it: there it pays for words alone.
  */
 template <class F, Dot form>
 constexpr bool in_blocks = form == Dot::pairs && (LANES == 8 || F::largest > 127);

@@ -4,6 +4,7 @@
 #include "activations.h"
 #include "formats.h"
 #include "matmul-blocks.h"
+#include "matmul-checked.h"
 
 /** A part's numbers as this machine's dot product wants them. */
 template <class F, int digits, Dot form>
@@ -177,6 +178,8 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
 template <class F, int digits, Dot form>
 void many_rows(const uint8_t* tile, int tiles, size_t tile_bytes, int blocks, const uint8_t* x, size_t stride,
                const uint32_t* offsets, int count, float* results) {
+  if constexpr (with_few_reads<F, digits>)
+    return many_rows_with_few_reads<F, digits, form>(tile, tiles, tile_bytes, blocks, x, stride, offsets, count, results);
   if constexpr (in_blocks<F, form>)
     return many_rows_in_blocks<F, digits>(tile, tiles, tile_bytes, blocks, x, stride, offsets, count, results);
   if constexpr (vectors_of_tile == 1) // and so there are registers for two

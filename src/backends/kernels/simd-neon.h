@@ -13,6 +13,8 @@ constexpr Dot dot_forms[2] = {Dot::pairs, Dot::pairs};
 #endif
 
 INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+/** WebAssembly's are, see there. */
+constexpr bool reads_are_checked = false;
 /** For what is used once and soon. */
 constexpr bool can_prefetch = true;
 INLINE void prefetch_once(const void* p) { __builtin_prefetch(p, 0, 0); }

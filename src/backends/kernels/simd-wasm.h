@@ -15,8 +15,12 @@ INLINE void prefetch_once(const void*) {}
 constexpr bool can_turn_signs = false;
 INLINE i8v turn_signs(i8v x, i8v) { return x; }
 INLINE u8v magnitude(i8v a) { return (u8v)a; }
+/** An address of 64 bits is compared with the end of memory before it is read from: three instructions more. */
+constexpr bool reads_are_checked = true;
+/** Keeps the order in which the source reads and adds, for which there are registers. */
 template <class V>
 INLINE V in_register(V a) {
+  __asm__ volatile("" : "+r"(a));
   return a;
 }
 INLINE i8v load32_splat(const void* p) { return (i8v)wasm_v128_load32_splat(p); }

@@ -22,6 +22,8 @@ INLINE i8v turn_signs(i8v x, i8v) { return x; }
 INLINE u8v magnitude(i8v a) { return (u8v)a; }
 #endif
 INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+/** WebAssembly's are, see there. */
+constexpr bool reads_are_checked = false;
 /** For what is used once and soon. */
 constexpr bool can_prefetch = true;
 INLINE void prefetch_once(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_NTA); }
