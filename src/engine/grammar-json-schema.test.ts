@@ -180,6 +180,7 @@ describe('the law: what a grammar accepts is valid', () => {
       prefixItems: few,
       unevaluatedItems: fc.boolean(),
       contains: inner,
+      uniqueItems: fc.boolean(),
       minContains: fc.nat(2),
       maxContains: fc.nat(2),
       not: inner,
@@ -233,6 +234,37 @@ describe('the law: what a grammar accepts is valid', () => {
   });
 });
 
+test('items that are all different: in the order of the list, as many as may be, and all that keep to it', () => {
+  const values = [1, 2, 3, 4, 5];
+  for (const [minItems, maxItems] of [
+    [0, 5],
+    [0, 9],
+    [1, 5],
+    [2, 5],
+    [2, 3],
+    [5, 5],
+    [0, 2],
+  ] as const) {
+    const grammar = jsonSchemaGrammar({
+      type: 'array',
+      items: { enum: values },
+      uniqueItems: true,
+      minItems,
+      maxItems,
+    });
+    for (let chosen = 0; chosen < 1 << values.length; chosen++) {
+      const items = values.filter((_, i) => chosen & (1 << i));
+      const fits = items.length >= minItems && items.length <= maxItems;
+      expect([items, accepts(grammar, JSON.stringify(items))]).toEqual([items, fits]);
+      if (items.length > 0) expect(accepts(grammar, JSON.stringify([...items, items[0]]))).toBe(false);
+    }
+  }
+  const none = { type: 'array', items: { enum: [1, 2] }, uniqueItems: true, minItems: 3 };
+  expect(() => jsonSchemaGrammar(none)).toThrow(/nothing is valid/);
+  const many = { type: 'array', items: { enum: Array.from({ length: 200 }, (_, i) => i) }, uniqueItems: true };
+  expect(() => jsonSchemaGrammar(many)).toThrow(/at \/uniqueItems: .* short 'enum'/);
+});
+
 describe('refusals', () => {
   test.each<[schema: unknown, message: RegExp]>([
     [{ not: { pattern: 'a' } }, /^schema at \/not\/pattern: 'pattern' is not supported under 'not' and 'if'/],
@@ -249,7 +281,7 @@ describe('refusals', () => {
     [{ $ref: '#/$defs/a~1b' }, /there is no '#\/\$defs\/a~1b'/],
     [{ type: 'string', pattern: '(?=a)b' }, /^schema at \/pattern: .*character 1: looking ahead/],
     [{ type: 'string', pattern: 'a', minLength: 3 }, /pattern together with minLength/],
-    [{ type: 'array', uniqueItems: true }, /uniqueItems is not supported/],
+    [{ type: 'array', uniqueItems: true }, /uniqueItems is supported of a single item/],
     [{ oneOf: [{ type: 'integer' }, { type: 'number' }] }, /two alternatives of oneOf/],
     [{ type: 'string', minLength: -1 }, /got -1, wanted a whole number/],
     [{ type: 'object', required: 'a' }, /got "a", wanted an array of strings/],

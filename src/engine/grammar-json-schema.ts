@@ -2,8 +2,10 @@
 // members come in the schema's order, and members it does not name only where it says what they are.
 
 import { GrammarError } from './grammar-error.ts';
+import { MOST_LENGTH, membersText } from './grammar-json-members.ts';
 import { anyInteger, anyNumber, type NumberRange, numberText } from './grammar-json-number.ts';
 import { anyCharacter, formats, keyExcept, literal, patternString } from './grammar-json-string.ts';
+import { choicesOf, distinctItems, MOST_CHOICES } from './grammar-json-unique.ts';
 import { compileGrammar } from './grammar-program.ts';
 import { type Text, union } from './grammar-union.ts';
 import { matches, type Schema, SchemaDocument, type SchemaObject, same } from './json-schema.ts';
@@ -19,8 +21,6 @@ const MOST_WORDS_EXCEPT = 1000;
 /** Characters of alternatives, each put together with what holds beside it. */
 const MOST_CHOSEN = 200_000;
 const MOST_OVERLAPPING = 6;
-/** Longer strings and arrays are not written, whatever a schema allows. */
-const MOST_LENGTH = 1 << 20;
 
 /** A little white space, as people and models lay JSON out. */
 const preamble = `ws ::= | " " | "\\n" [ \\t]{0,32}
@@ -307,8 +307,7 @@ class Builder {
 
   #array(schema: SchemaObject, place: string): Text {
     const { minItems = 0, maxItems = Infinity } = schema as { minItems?: number; maxItems?: number };
-    if (schema.uniqueItems === true && maxItems > 1)
-      this.#document.fail(`${place}/uniqueItems`, 'uniqueItems is not supported for more than one item');
+    if (schema.uniqueItems === true && maxItems > 1) return this.#unique(schema, minItems, maxItems, place);
     if (schema.contains !== undefined) return this.#containing(schema, place);
     if (maxItems < minItems) return null;
     if (minItems > MOST_LENGTH)
@@ -348,6 +347,24 @@ class Builder {
       }
     }
     return `"[" ws ${text} ws "]"`;
+  }
+
+  #unique(schema: SchemaObject, least: number, most: number, place: string): Text {
+    const items = `${place}/items`;
+    const flat = schema.items === undefined ? true : this.#document.part(schema.items, items);
+    const { const: only, enum: some, ...rest } = flat === true || flat === false ? {} : flat;
+    const values = only === undefined ? ((some ?? []) as unknown[]) : [only];
+    const different = values.filter((value, i) => !values.slice(0, i).some(other => same(value, other)));
+    const isPlain = schema.prefixItems === undefined && schema.contains === undefined;
+    if (!isPlain || values.length === 0 || choicesOf(different.length, least, most) > MOST_CHOICES)
+      this.#document.fail(
+        `${place}/uniqueItems`,
+        "uniqueItems is supported of a single item, and of items of a short 'enum'; take it out and check the answer yourself",
+      );
+    const texts = different.map(value => this.#values({ ...rest, const: value }, [value], items));
+    const possible = texts.filter(text => text !== null);
+    const text = distinctItems(possible, least, Math.min(most, possible.length), this.#rule);
+    return text === null ? null : `"[" ws ${text} ws "]"`;
   }
 
   /** Items that an array has to contain come as soon as they may; where there may be no more of them, the others are none. */
@@ -446,7 +463,7 @@ class Builder {
         `got ${minProperties}, wanted at most one more than the properties that are named: further ones could be alike`,
       );
     const others = open !== null && room > 0 ? open : null;
-    return this.#members(chosen, others, Math.max(0, missing), room);
+    return membersText(chosen, others, Math.max(0, missing), room, this.#rule);
   }
 
   /** Members beyond those listed, where the schema says what they are; null for none. */
@@ -478,34 +495,6 @@ class Builder {
       return key && `(${key}) ws ":" ws ${value}`;
     }
     return `${taken.length === 0 ? 'string' : keyExcept(taken, this.#rule)} ws ":" ws ${value}`;
-  }
-
-  /** Members in their order; each takes its comma with it, so that the first that is there has none. */
-  #members(members: readonly { text: string; isRequired: boolean }[], open: Text, least: number, room: number): string {
-    const comma = 'ws "," ws ';
-    const bounds = (from: number, to: number): string =>
-      to >= MOST_LENGTH ? `{${from},}` : `{${from},${Math.max(from, to)}}`;
-    const opened = open === null ? null : this.#rule(open);
-    /** Members from i on, behind others or as the first. */
-    const behind: string[] = [];
-    behind[members.length] = opened === null ? '' : `(${comma}${opened})${bounds(least, room)}`;
-    const first: string[] = [];
-    first[members.length] =
-      opened === null
-        ? ''
-        : least > 0
-          ? `${opened} (${comma}${opened})${bounds(least - 1, room - 1)}`
-          : `(${opened} (${comma}${opened})${bounds(0, room - 1)})?`;
-    for (let i = members.length - 1; i >= 0; i--) {
-      const { text, isRequired } = members[i]!;
-      const member = this.#rule(text);
-      const rest = behind[i + 1] ? ` ${this.#rule(behind[i + 1]!)}` : '';
-      behind[i] = isRequired ? `${comma}${member}${rest}` : `(${comma}${member})?${rest}`;
-      const start = `${member}${rest}`;
-      first[i] = isRequired ? start : first[i + 1] ? `${start} | ${this.#rule(first[i + 1]!)}` : `(${start})?`;
-    }
-    const all = first[0]!;
-    return `"{" ws ${all.includes('|') ? `(${all})` : all} ws "}"`;
   }
 }
 

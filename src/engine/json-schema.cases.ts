@@ -52,6 +52,14 @@ export const ownSchemas: readonly unknown[] = (() => {
     { type: 'array', prefixItems: [{ type: 'integer' }, string], items: false },
     { type: 'array', prefixItems: [{ type: 'integer' }, string], minItems: 3, maxItems: 5, items: { type: 'null' } },
     { type: 'array', maxItems: 1, uniqueItems: true },
+    { type: 'array', items: { enum: ['a', 'b', 1, null] }, uniqueItems: true },
+    {
+      type: 'array',
+      items: { type: 'string', enum: ['red', 'green', 'blue', 3, 'red'] },
+      uniqueItems: true,
+      minItems: 2,
+    },
+    { type: 'array', items: { enum: [1, 2, 3, 4, 5, 6] }, uniqueItems: true, minItems: 3, maxItems: 4 },
     {
       type: 'array',
       items: { type: 'array', items: { type: 'array', items: { enum: [0, 1] }, maxItems: 2 }, maxItems: 2 },

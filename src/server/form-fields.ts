@@ -6,6 +6,7 @@ import { boolean, label, list, unsupported, wrongValue } from './parameters.ts';
 import { jsonSchemaFormat, schemaObject } from './tool-fields.ts';
 
 const MAX_CHOICES = 1024;
+const MAX_CHOICE_CHARACTERS = 1 << 16;
 
 const pattern = z.string({ error: 'a regular expression' });
 const grammar = z.string({ error: 'a text in GBNF' });
@@ -83,6 +84,8 @@ export function formOf(request: z.output<z.ZodObject<typeof formFields>>): Form 
     const { json, regex, choice, json_object } = outputs;
     if (json != null) add('structured_outputs.json', { type: 'json_schema', schema: json });
     if (regex != null) add('structured_outputs.regex', { type: 'regex', pattern: regex });
+    if ((choice?.reduce((sum, text) => sum + text.length, 0) ?? 0) > MAX_CHOICE_CHARACTERS)
+      throw wrongValue('structured_outputs.choice', choice, `of at most ${MAX_CHOICE_CHARACTERS} characters in all`);
     if (choice != null) add('structured_outputs.choice', { type: 'grammar', grammar: choiceGrammar(choice) });
     if (outputs.grammar != null) add('structured_outputs.grammar', { type: 'grammar', grammar: outputs.grammar });
     if (json_object) add('structured_outputs.json_object', { type: 'json_object' });
