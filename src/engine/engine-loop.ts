@@ -83,12 +83,12 @@ export class EngineLoop {
   constructor(backend: Backend, model: Llama4, cache: KVCache, options: LoopOptions) {
     this.cacheBytes = options.cacheBytes;
     this.#path = options.path;
-    this.#backend = interruptible(backend, () => {
+    this.#backend = backend;
+    const noted = notedRouting(backend, model);
+    this.#model = interruptible(noted.model, () => {
       options.look?.();
       return this.#computed?.every(task => task.ended) ?? false;
     });
-    const noted = notedRouting(backend, model);
-    this.#model = noted.model;
     this.#notes = noted.notes;
     this.#cache = cache;
     this.#sequences = createSequences(cache, options.maxSequences, options.cacheBytes);

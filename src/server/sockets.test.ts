@@ -229,7 +229,7 @@ describe('over a real engine', () => {
     const asked = Array.from({ length: 80 }, async (_, i) => {
       await sleep(i * 20);
       const start = performance.now();
-      const response = await post(server, { max_tokens: 60, stream: i % 2 === 0 });
+      const response = await post(server, { max_tokens: 150, stream: i % 2 === 0 });
       const ms = performance.now() - start;
       await response.text();
       if (response.status === 200) answered.push(performance.now() - start);
