@@ -97,17 +97,22 @@ struct FormatQ5_K : Format {
   }
 };
 
+/**
+ * Packed in the order in which parts read, which processors foresee: for each turn eight scales, and 32 bytes
+ * of nibbles, 32 of upper bits, 32 of nibbles.
+ */
 struct FormatQ6_K : FormatWithUnit<208> {
   static constexpr int parts = 8, bytes = 210, spans = 2, largest = 63, offset = 32, distinct = 4;
-  static constexpr Fields fields[] = {{4, 52}, {2, 1}};
+  static constexpr Fields fields[] = {{4, 2, 192}, {4, 8, 0},  {4, 8, 128}, {4, 8, 32}, {4, 2, 200},
+                                      {4, 8, 64}, {4, 8, 160}, {4, 8, 96},  {2, 1, 208}};
   template <int s>
   static INLINE void part(const Rows& rows, const Head& head, int turn, Part& p) {
-    const u32v packed = rows.word(192 + 8 * turn + 4 * (s >> 1));
+    const int at = 104 * turn;
+    const u32v packed = rows.word(at + 4 * (s >> 1));
     for (int i = 0; i < 2; i++) p.scale[i] = head.unit * to_float((i32v)(packed << (24 - 16 * (s & 1) - 8 * i)) >> 24);
     for (int j = 0; j < 8; j++) {
-      const u32v low = rows.word(64 * turn + 32 * (s & 1) + 4 * j);
-      p.q[j] = (s & 2 ? high_nibbles(low) : low_nibbles(low)) |
-               bits_of<2 * s - 4>(rows.word(128 + 32 * turn + 4 * j), 0x30303030u);
+      const u32v low = rows.word(at + 8 + 64 * (s & 1) + 4 * j);
+      p.q[j] = (s & 2 ? high_nibbles(low) : low_nibbles(low)) | bits_of<2 * s - 4>(rows.word(at + 40 + 4 * j), 0x30303030u);
     }
   }
 };

@@ -9,7 +9,7 @@
 /** Rows of a tile. */
 constexpr int tile_rows = 16;
 
-/** The packed block of some lanes' rows. A field at byte `at` of a block in the file is at byte 16 · at of the packed block. */
+/** The packed block of some lanes' rows. A field at byte `at` of a block, in the order of its format's `fields`, is at byte 16 · at of the packed block. */
 struct Rows {
   const uint8_t* block;
   int first;  // of the tile's rows
@@ -22,9 +22,9 @@ struct Rows {
   }
 };
 
-/** `count` fields of `width` bytes. */
+/** `count` fields of `width` bytes that lie at byte `from` of a block in the file; without it, behind those before them. */
 struct Fields {
-  int width, count;
+  int width, count, from = -1;
 };
 
 /** Thirty-two numbers of each row: q[j] holds numbers 4j … 4j + 3, one row a lane. A number is scale · (q − offset) − minimum. */
@@ -36,7 +36,7 @@ struct Part {
 
 /**
  * What a format struct F tells:
- * parts: blocks of 32 in one of its blocks; bytes: of a block in the file; fields: in file order;
+ * parts: blocks of 32 in one of its blocks; bytes: of a block in the file; fields: in the order in which they are packed;
  * spans: 2 if each sixteen numbers have their own scale; largest: q is 0 … largest; offset, minimums: see `Part`;
  * distinct: after so many parts the code repeats, with `turn` one higher;
  * Head and head(rows): what all parts of a block share;
@@ -97,8 +97,8 @@ constexpr int ahead_of_one_row = 12288, ahead_of_many_rows = 8192;
 inline constinit bool asks_ahead = can_prefetch;
 
 /**
- * Asks for what lies `ahead` bytes after a packed block. Fields are read in another order than they lie, and across cache lines, which
- * processors do not foresee. Where nothing is asked for, each line of a long block is read first, in order, which they do.
+ * Before one row takes a packed block apart: fields are read in another order than they lie, and across cache lines, which processors
+ * do not foresee. So what lies `ahead` bytes on is asked for, or each line of a long block is read first, in order, which they do foresee.
  */
 template <class F, int ahead>
 INLINE void foresee_block(const uint8_t* block) {
@@ -106,4 +106,15 @@ INLINE void foresee_block(const uint8_t* block) {
     for (int at = 0; at < tile_rows * F::bytes; at += 64) prefetch_once(block + ahead + at);
   else if (F::parts > 1)
     for (int at = 0; at < tile_rows * F::bytes; at += 64) touch(block + at);
+}
+
+/** Before many rows take the n-th part of a packed block: where asking far ahead does not pay, the same part of the next block is asked for. */
+template <class F>
+INLINE void foresee_part(const uint8_t* block, int n) {
+  constexpr int share = tile_rows * F::bytes / F::parts;
+  if (!can_prefetch || asks_ahead) {
+    if (n == 0) foresee_block<F, ahead_of_many_rows>(block);
+  } else if (F::parts > 1) {
+    for (int at = 0; at < share; at += 64) prefetch(block + tile_rows * F::bytes + n * share + at);
+  }
 }

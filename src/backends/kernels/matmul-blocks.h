@@ -132,6 +132,7 @@ INLINE void add_block(const Weights<F, digits>& w, const Rounded<digits>* const*
   const void* q[digits][R];
   for (int d = 0; d < digits; d++)
     for (int r = 0; r < R; r++) q[d][r] = use_prepared ? (const void*)&prepared[r][d] : x[r]->q[d];
+  [[maybe_unused]] f32v partial[R][V];
   unroll<F::spans>([&]<int s>() __attribute__((always_inline)) {
     i32v sums[R][V] = {};
     add_products<F, digits, s, from, R, V>(w, q[0], sums);
@@ -148,11 +149,21 @@ INLINE void add_block(const Weights<F, digits>& w, const Rounded<digits>* const*
         // Results are in memory but for a moment: registers are for sums.
         float* const y = results[r] + (from + v) / vectors_of_tile * next_tile + (from + v) % vectors_of_tile * lanes;
         if constexpr (F::offset != 0 && !use_prepared) sums[r][v] += splat32(sum * -F::offset);
-        f32v result = madd(to_float(sums[r][v]), w.scale[s][from + v] * scale, load<f32v>(y));
-        if constexpr (F::minimums && F::spans == 1) result = nmadd(w.minimum[0][from + v], splat(row.scaled_sum), result);
-        if constexpr (F::minimums && F::spans == 2 && s == 1) {
-          result = nmadd(w.minimum[0][from + v], splat((float)row.low_sum) * scale, result);
-          result = nmadd(w.minimum[1][from + v], splat((float)sum) * scale, result);
+        if constexpr (F::spans == 2 && s == 0) {
+          partial[r][v] = to_float(sums[r][v]) * w.scale[0][from + v];
+          continue;
+        }
+        f32v result = load<f32v>(y);
+        if constexpr (F::spans == 1) {
+          result = madd(to_float(sums[r][v]), w.scale[0][from + v] * scale, result);
+          if constexpr (F::minimums) result = nmadd(w.minimum[0][from + v], splat(row.scaled_sum), result);
+        } else {
+          f32v both = madd(to_float(sums[r][v]), w.scale[1][from + v], partial[r][v]);
+          if constexpr (F::minimums) {
+            both = nmadd(w.minimum[0][from + v], splat((float)row.low_sum), both);
+            both = nmadd(w.minimum[1][from + v], splat((float)sum), both);
+          }
+          result = madd(both, scale, result);
         }
         store(y, result);
       }
@@ -200,12 +211,12 @@ void tiles_in_blocks(const uint8_t* tile, size_t tile_bytes, int blocks, const u
     typename F::Head head[vectors];
     for (int v = 0; v < vectors; v++) {
       rows[v] = {tile + v / vectors_of_tile * tile_bytes, v % vectors_of_tile * lanes};
-      if (rows[v].first == 0) foresee_block<F, ahead_of_many_rows>(rows[v].block);
       head[v] = F::head(rows[v]);
     }
     for (int turn = 0; turn < F::parts / F::distinct; turn++)
       unroll<F::distinct>([&]<int s>() __attribute__((always_inline)) {
         for (int v = 0; v < vectors; v++) {
+          if (rows[v].first == 0) foresee_part<F>(rows[v].block, turn * F::distinct + s);
           Part p;
           F::template part<s>(rows[v], head[v], turn, p);
           w.take(p, v);

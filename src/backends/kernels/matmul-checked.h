@@ -75,13 +75,12 @@ INLINE f32v add_dots(f32v result, const Part& p, const Scaling& x, const i32v* d
     if constexpr (F::minimums) result = nmadd(p.minimum[0], x.scaled_sum(), result);
   } else {
     const i32v sums[] = {x.low_sum(), x.sum() - x.low_sum()};
-    for (int s = 0; s < 2; s++) {
-      i32v dot = dots[s];
-      if constexpr (F::offset != 0) dot -= sums[s] * F::offset;
-      result = madd(to_float(dot), p.scale[s] * scale, result);
-    }
+    f32v both[2];
+    for (int s = 0; s < 2; s++) both[s] = to_float(F::offset == 0 ? dots[s] : dots[s] - sums[s] * F::offset);
+    f32v sum = madd(both[1], p.scale[1], both[0] * p.scale[0]);
     if constexpr (F::minimums)
-      for (int s = 0; s < 2; s++) result = nmadd(p.minimum[s], to_float(sums[s]) * scale, result);
+      for (int s = 0; s < 2; s++) sum = nmadd(p.minimum[s], to_float(sums[s]), sum);
+    result = madd(sum, scale, result);
   }
   return result;
 }

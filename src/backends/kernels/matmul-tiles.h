@@ -99,15 +99,13 @@ INLINE void add_part(f32v* results, const Operand<F, digits, form>* w, const Par
     }
   } else {
     const i32v low = splat32(x->low_sum), high = splat32(x->sum) - low;
-    dot<F, 0, 4, digits, form, N>(w, x, low, dots);
-    for (int n = 0; n < N; n++) results[n] = madd(to_float(dots[n]), p[n].scale[0] * scale, results[n]);
+    i32v first[N];
+    dot<F, 0, 4, digits, form, N>(w, x, low, first);
     dot<F, 4, 8, digits, form, N>(w, x, high, dots);
     for (int n = 0; n < N; n++) {
-      results[n] = madd(to_float(dots[n]), p[n].scale[1] * scale, results[n]);
-      if constexpr (F::minimums) {
-        results[n] = nmadd(p[n].minimum[0], to_float(low) * scale, results[n]);
-        results[n] = nmadd(p[n].minimum[1], to_float(high) * scale, results[n]);
-      }
+      f32v both = madd(to_float(dots[n]), p[n].scale[1], to_float(first[n]) * p[n].scale[0]);
+      if constexpr (F::minimums) both = nmadd(p[n].minimum[1], to_float(high), nmadd(p[n].minimum[0], to_float(low), both));
+      results[n] = madd(both, scale, results[n]);
     }
   }
 }
@@ -151,7 +149,6 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
     typename F::Head head[N];
     for (int n = 0; n < N; n++) {
       rows[n] = {column[n].block + (size_t)b * tile_rows * F::bytes, column[n].first};
-      if (rows[n].first == 0) foresee_block<F, ahead_of_many_rows>(rows[n].block);
       head[n] = F::head(rows[n]);
     }
     for (int turn = 0; turn < F::parts / F::distinct; turn++)
@@ -159,6 +156,7 @@ INLINE void columns(const Rows* column, int blocks, const uint8_t* x, size_t str
         Part p[N];
         Operand<F, digits, form> w[N];
         for (int n = 0; n < N; n++) {
+          if (rows[n].first == 0) foresee_part<F>(rows[n].block, turn * F::distinct + s);
           F::template part<s>(rows[n], head[n], turn, p[n]);
           w[n].take(p[n]);
         }

@@ -42,12 +42,14 @@ INLINE void interleave_words(const uint8_t* rows, size_t stride, int count, uint
 
 /** One block of sixteen rows that are `stride` bytes apart. */
 INLINE void pack_block(const Quantized& format, const uint8_t* rows, size_t stride, uint8_t* packed) {
+  int next = 0;
   for (int f = 0; f < format.field_count; f++) {
-    const auto [width, count] = format.fields[f];
-    if (width == 4) interleave_words(rows, stride, count, packed);
-    if (width == 2) interleave<uint16_t>(rows, stride, count, packed);
-    if (width == 1) interleave<uint8_t>(rows, stride, count, packed);
-    rows += width * count;
+    const auto [width, count, from] = format.fields[f];
+    const uint8_t* const field = rows + (from < 0 ? next : from);
+    if (width == 4) interleave_words(field, stride, count, packed);
+    if (width == 2) interleave<uint16_t>(field, stride, count, packed);
+    if (width == 1) interleave<uint8_t>(field, stride, count, packed);
+    next += width * count;
     packed += (size_t)width * count * tile_rows;
   }
 }
