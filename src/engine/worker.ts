@@ -111,28 +111,48 @@ function serve(port: MessagePort, engine: Engine, send: Send): Hear {
   };
 }
 
-/** Hears, at most so often, what came while a pass keeps the event loop from turning. */
-function looker(port: MessagePort, hear: Hear): () => void {
+/**
+ * Messages are heard when the event loop turns. In the middle of a pass `look` takes, at most so often, what has come: aborts are heard
+ * at once, everything else when the loop turns, in the order in which it came, because the engine is asked between passes only.
+ */
+function listen(port: MessagePort, hear: Hear): { readonly look: () => void; start(): void } {
+  const later: ToWorker[] = [];
+  const hearLater = (): void => {
+    for (const message of later.splice(0)) void hear(message);
+  };
+  const came = (message: ToWorker): void => {
+    const waits = message.type !== 'close' && later.some(other => other.type !== 'close' && other.id === message.id);
+    if (message.type === 'abort' && !waits) void hear(message);
+    else if (later.push(message) === 1) setImmediate(hearLater);
+  };
   let next = 0;
-  return () => {
-    const now = performance.now();
-    if (now < next) return;
-    next = now + LOOK_MS;
-    for (let came = receiveMessageOnPort(port); came; came = receiveMessageOnPort(port)) void hear(came.message);
+  return {
+    look: () => {
+      const now = performance.now();
+      if (now < next) return;
+      next = now + LOOK_MS;
+      for (let got = receiveMessageOnPort(port); got; got = receiveMessageOnPort(port)) came(got.message);
+    },
+    start: () =>
+      port.on('message', (message: ToWorker) => {
+        hearLater();
+        void hear(message);
+      }),
   };
 }
 
 async function open(port: MessagePort, { path, options }: Opening): Promise<void> {
   const send = sender(port);
   let hear: Hear = async () => {};
+  const { look, start } = listen(port, message => hear(message));
   try {
     const engine = await openLocalEngine(path, {
       ...options,
-      look: looker(port, message => hear(message)),
+      look,
       onProgress: (loadedBytes, totalBytes) => send({ type: 'progress', loadedBytes, totalBytes }),
     });
     hear = serve(port, engine, send);
-    port.on('message', hear);
+    start();
     engine.onState((state, error) => {
       // Requests under way are told first: their answers take a few turns of promises.
       if (state === 'failed') setImmediate(() => send({ type: 'broken', error: toWire(error) }));
