@@ -1,6 +1,5 @@
 // JSON Schema as GBNF: every text of the grammar is valid JSON and valid under the schema. Not every valid text can be written:
 // members come in the schema's order, and members it does not name only where it says what they are.
-
 import { GrammarError } from './grammar-error.ts';
 import { MOST_LENGTH, membersText } from './grammar-json-members.ts';
 import { anyInteger, anyNumber, type NumberRange, numberText } from './grammar-json-number.ts';
@@ -87,8 +86,7 @@ class Builder {
     this.#known.set(key, name);
     const text = this.#flat(this.#document.flatten(schema, place), place);
     if (text === null) {
-      this.#impossible.add(name);
-      // Whoever comes back to it while it is made finds that it leads nowhere.
+      this.#impossible.add(name); // whoever comes back to it while it is made finds that it leads nowhere
       return null;
     }
     this.rules.push(`${name} ::= ${text}`);

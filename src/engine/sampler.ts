@@ -199,22 +199,41 @@ function drawByMasses(
   }
   const from = part * massTokens;
   const to = Math.min(logits.length, from + massTokens);
+  const mass = weigh(logits, from, to, max, temperature, weights);
+  left *= mass / masses[part]!; // the same numbers, added more exactly
+  return pick(weights, left, from, to);
+}
+
+/** weights[i] = exp((logits[i] − max) / temperature) of the tokens from … to − 1. @returns their sum */
+function weigh(
+  logits: Float32Array,
+  from: number,
+  to: number,
+  max: number,
+  temperature: number,
+  weights: Float64Array,
+): number {
   let mass = 0;
   for (let i = from; i < to; i++) {
     const weight = exponential((logits[i]! - max) / temperature);
     weights[i] = weight;
     mass += weight;
   }
-  left *= mass / masses[part]!; // the same numbers, added more exactly
+  return mass;
+}
+
+/** Of tokens from … to − 1, or of those places of `tokens`, the one in which the mass `left` is used up. */
+function pick(weights: Float64Array, left: number, from: number, to: number, tokens?: Uint32Array | null): number {
   let last = from;
   for (let i = from; i < to; i++) {
-    const weight = weights[i]!;
+    const token = tokens ? tokens[i]! : i;
+    const weight = weights[token]!;
     if (weight === 0) continue;
-    last = i;
+    last = token;
     left -= weight;
     if (left < 0) break;
   }
-  return last;
+  return last; // rounding may leave a trace of mass: it is the last token's
 }
 
 /** How far below the largest tokens are looked for that cuts may leave, in nats at the temperature. */
@@ -270,26 +289,10 @@ function drawFrom(
   total?: number,
 ): number {
   const { weights } = scratch;
-  let mass = 0;
-  for (let i = 0; i < logits.length; i++) {
-    const weight = exponential((logits[i]! - max) / temperature);
-    weights[i] = weight;
-    mass += weight;
-  }
+  const all = weigh(logits, 0, logits.length, max, temperature, weights);
   const kept = keptTokens(logits, max, temperature, options, scratch, total);
-  const length = kept ? kept.length : logits.length;
-  if (kept) mass = kept.reduce((sum, token) => sum + weights[token]!, 0);
-  let left = random() * mass;
-  let last = 0;
-  for (let i = 0; i < length; i++) {
-    const token = kept ? kept[i]! : i;
-    const weight = weights[token]!;
-    if (weight === 0) continue;
-    last = token;
-    left -= weight;
-    if (left < 0) break;
-  }
-  return last; // rounding may leave a trace of mass: it is the last token's
+  const mass = kept ? kept.reduce((sum, token) => sum + weights[token]!, 0) : all;
+  return pick(weights, random() * mass, 0, kept?.length ?? logits.length, kept);
 }
 
 /** The tokens that the cuts leave, or null when all stay. Exported for tests through `keptOf`. */

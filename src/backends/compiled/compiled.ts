@@ -1,7 +1,6 @@
 // The backend around compiled kernels: it checks operands, says where results lie, and writes commands. Machines carry them out.
 import { type DType, formats } from '../../checkpoint/dtype.ts';
 import type { Backend, Batch, CacheShape, Counters, FilePart, Fill, KVCache, Tensor } from '../backend.ts';
-import { massTokens } from '../backend.ts';
 import { enqueueAppend, enqueueAttention } from './attention.ts';
 import type { Bank } from './bank.ts';
 import { asOwnCache, PagedCache } from './cache.ts';
@@ -9,6 +8,7 @@ import { commands, control } from './commands.ts';
 import { Device, inputAt } from './device.ts';
 import { Filling } from './filling.ts';
 import { layoutOf } from './layout.ts';
+import { enqueueSoftmaxMasses, enqueueSoftmaxSums, enqueueTopK } from './logits.ts';
 import type { Machine, PlacedPart } from './machine.ts';
 import { angleTable } from './rope.ts';
 import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tensor.ts';
@@ -17,8 +17,8 @@ import { checkShape, fullShape, type Place, PlacedTensor, sizeOf } from './tenso
 const alone = { plain: 8192, product: 16384 } as const;
 
 /**
- * A backend whose matrix products round activations to 8 bits where weights are quantized, and whose caches hold halves unless asked otherwise. It
- * computes on the caller's thread and the machine's others.
+ * A backend whose matrix products round activations to 8 bits where weights are quantized, and whose caches hold halves unless asked
+ * otherwise. It computes on the caller's thread and the machine's others.
  * @throws RangeError when memory cannot be reserved; Error when a thread does not come up.
  */
 export const createCompiledBackend = async (machine: Machine): Promise<Backend> =>
@@ -273,52 +273,15 @@ class CompiledBackend implements Backend {
   }
 
   topK(x: Tensor, k: number): { ids: Tensor; values: Tensor } {
-    const input = this.own(x);
-    const n = input.rowLength;
-    if (!Number.isInteger(k) || k < 1 || k > n)
-      throw new RangeError(`The ${k} largest of rows of ${n} cannot be taken; k must be 1 … ${n}.`);
-    const { bank } = input.storage;
-    const shape = x.shape.with(-1, k);
-    const ids = this.device.activation(bank, 'I32', shape, input.rows * k);
-    const values = this.device.activation(bank, 'F32', shape, input.rows * k);
-    this.device.enqueue(bank, {
-      kind: commands.TopK,
-      arguments: [input.storage.start, input.rows, n, k, ids.storage.start, values.storage.start],
-      reads: [input.storage],
-      writes: [ids.storage, values.storage],
-      single: input.size * k <= alone.plain,
-    });
-    return { ids, values };
+    return enqueueTopK(this.device, this.own(x), k);
   }
 
   softmaxSums(x: Tensor): Tensor {
-    const input = this.own(x);
-    const y = this.device.activation(input.storage.bank, 'F32', x.shape.with(-1, 2), input.rows * 2);
-    this.device.enqueue(input.storage.bank, {
-      kind: commands.SoftmaxSums,
-      arguments: [input.storage.start, input.rows, input.rowLength, y.storage.start],
-      reads: [input.storage],
-      writes: [y.storage],
-      single: input.size <= alone.plain,
-    });
-    return y;
+    return enqueueSoftmaxSums(this.device, this.own(x));
   }
 
   softmaxMasses(x: Tensor, temperatures: Float32Array): Tensor {
-    const input = this.own(x);
-    const { bank } = input.storage;
-    const at = this.device.input(bank, 4 * temperatures.length);
-    bank.floats(at, temperatures.length).set(temperatures);
-    const masses = Math.ceil(input.rowLength / massTokens);
-    const y = this.device.activation(bank, 'F32', x.shape.with(-1, masses), input.rows * masses);
-    this.device.enqueue(bank, {
-      kind: commands.SoftmaxMasses,
-      arguments: [input.storage.start, at, input.rows, input.rowLength, y.storage.start],
-      reads: [input.storage],
-      writes: [y.storage],
-      single: input.size <= alone.plain,
-    });
-    return y;
+    return enqueueSoftmaxMasses(this.device, this.own(x), temperatures);
   }
 
   swiglu(gate: Tensor, up: Tensor): Tensor {
