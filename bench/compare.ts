@@ -1,6 +1,7 @@
 // Our speed beside node-llama-cpp's on the same file, in turns within one run; prints medians and ratios, appends a CSV. A plain read
-// of memory in every round says what decoding could reach; without a C++ compiler that is left out.
-//   node bench/compare.ts [MODEL.gguf] [--rounds 5] [--prompt 512] [--generate 64] [--threads 2] [--backend native|wasm]
+// of memory in every round says what decoding could reach; without a C++ compiler that is left out. Ours is the median of three runs
+// behind one that warms up: after loading, pages of memory are made huge for some seconds.
+//   node bench/compare.ts [MODEL.gguf] [--rounds 5] [--prompt 512] [--generate 128] [--threads 2] [--backend native|wasm]
 // Without MODEL it makes the random Llama 4 (2.3 B parameters, Q4_0, 1.3 GB) under bench/models.
 // The peer: (cd bench/peers && npm run setup).
 import { spawnSync } from 'node:child_process';
@@ -17,7 +18,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     prompt: { type: 'string', default: '512' },
-    generate: { type: 'string', default: '64' },
+    generate: { type: 'string', default: '128' },
     threads: { type: 'string', default: '2' },
     backend: { type: 'string', default: 'native' },
   },
@@ -46,7 +47,7 @@ function run(args: string[]): string {
   return stdout;
 }
 const ours = (): Speed => {
-  const args = ['bin/maverick.mjs', 'bench', model, '--json', '--repeat', '1'];
+  const args = ['bin/maverick.mjs', 'bench', model, '--json', '--repeat', '3'];
   const report = JSON.parse(
     run([
       ...args,

@@ -23,15 +23,44 @@ struct Product {
 /** Tiles that a kernel is given together. */
 constexpr int tiles_at_once = 2;
 
-/**
- * Tiles of weights in one piece of work. With few rows a long stretch, since memory is foreseen only after a start, but a quarter of a
- * share. With many, where a piece takes long, a sixteenth: the last one is waited for.
- */
-int tiles_in_piece(size_t tile_bytes, int tiles, int rows, int threads) {
-  const int by_size = (int)((1 << 20) / (tile_bytes + 1)), evenly = tiles / ((rows < most_rows ? 4 : 16) * threads);
-  const int most = by_size < evenly ? by_size : evenly;
-  return most < 2 ? 1 : most > 64 ? 64 : most & ~1;
-}
+/** Tiles from … to − 1 of a matrix. */
+struct Stretch {
+  int from, to;
+};
+
+/** Cuts a product into pieces of work: long ones first, since memory is foreseen only after a start, and short ones last, which are waited for. */
+struct Pieces {
+  int tiles, threads;
+  int most; // tiles in one piece: more rows than a kernel takes at once read it again, from a near cache
+  int count;
+
+  Pieces(int out, size_t row_bytes, int rows, int threads) : tiles((out + tile_rows - 1) / tile_rows), threads(threads) {
+    const int cached = (int)((1 << 20) / (row_bytes * tile_rows + 1)) & ~1;
+    most = rows <= most_rows ? tiles : cached < tiles_at_once ? tiles_at_once : cached;
+    count = 0;
+    for (int from = 0; from < tiles;) {
+      const int size = longest(from), round = size > tiles_at_once ? threads : (tiles - from + size - 1) / size;
+      count += round;
+      from += round * size;
+    }
+  }
+
+  /** Threads share three quarters of the tiles evenly, then three quarters of the others, and so on. Past the last it is empty. */
+  Stretch piece(int n) const {
+    for (int from = 0;; from += threads * longest(from), n -= threads) {
+      const int size = longest(from);
+      if (n >= threads && size > tiles_at_once) continue;
+      const int start = from + n * size < tiles ? from + n * size : tiles;
+      return {start, start + size < tiles ? start + size : tiles};
+    }
+  }
+
+ private:
+  int longest(int from) const {
+    const int share = (tiles - from) * 3 / (4 * threads) & ~1, size = share < most ? share : most;
+    return size < tiles_at_once ? tiles_at_once : size;
+  }
+};
 
 /** `valid` of a tile's sixteen results for each of `count` rows. */
 void store_results(const float* results, const Product& p, int first, int count, int o) {
@@ -137,10 +166,11 @@ void quantize_rows(int bits, const float* x, int rows, int n, void* rounded, Tea
 
 void matmul(int format, const void* w, int out, int in, const void* x, int bits, int rows, float* y, Team team) {
   const Product product = {format, out, in, (const uint8_t*)w, x, bits, rows, nullptr, rows, y};
-  const int tiles = (out + tile_rows - 1) / tile_rows;
-  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, rows, team.threads);
-  for (int from; (from = claim(team, at_once)) < tiles;)
-    piece(product, from, from + at_once < tiles ? from + at_once : tiles);
+  const Pieces pieces(out, row_bytes(format, in), rows, team.threads);
+  for (int n; (n = claim(team, 1)) < pieces.count;) {
+    const auto [from, to] = pieces.piece(n);
+    piece(product, from, to);
+  }
 }
 
 size_t expert_scratch_bytes(int experts, int rows, int threads) {
@@ -163,18 +193,16 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
   for (int row = 0; row < rows; row++) order[end[group(row)]++] = row;
 
   const size_t matrix = matrix_bytes(format, out, in);
-  const int tiles = (out + tile_rows - 1) / tile_rows;
-  const int at_once = tiles_in_piece(row_bytes(format, in) * tile_rows, tiles, rows / experts, team.threads);
-  const int pieces = (tiles + at_once - 1) / at_once;
+  const Pieces pieces(out, row_bytes(format, in), rows / experts, team.threads);
   int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
   for (int ticket = claim(team, 1);; ticket = claim(team, 1)) {
     for (; expert <= experts; expert++) {
       const bool any = end[expert] > (expert ? end[expert - 1] : 0);
-      if (any && ticket < base + pieces) break;
-      if (any) base += pieces;
+      if (any && ticket < base + pieces.count) break;
+      if (any) base += pieces.count;
     }
     if (expert > experts) return;
-    const int from = (ticket - base) * at_once, to = from + at_once < tiles ? from + at_once : tiles;
+    const auto [from, to] = pieces.piece(ticket - base);
     const int first = expert ? end[expert - 1] : 0, count = end[expert] - first;
     if (expert == experts) {
       const int last = to * tile_rows < out ? to * tile_rows : out;

@@ -34,6 +34,7 @@ struct Bank {
   napi_ref buffer;
   Control* control;
   Program* programs[programs_a_bank];
+  int64_t weight_bytes, multiply_adds;  // of programs that ended
 };
 
 struct Pool;
@@ -271,13 +272,23 @@ napi_value begin_program(napi_env env, napi_callback_info info) {
   return call.result(status);
 }
 
+/// Whether the bank's last program did few products with each byte of weights: one row of activations does half a product to five.
+bool mostly_read(Bank& bank) {
+  constexpr int most = 16;
+  const int64_t bytes = count(bank.control->weight_bytes, 0), products = count(bank.control->multiply_adds, 0);
+  const bool few = products - bank.multiply_adds < most * (bytes - bank.weight_bytes);
+  bank.weight_bytes = bytes;
+  bank.multiply_adds = products;
+  return few;
+}
+
 /// finish(pool, bank, turn, threads): runs a program that was begun, with the others, to its end. 0, or 1 when a thread was lost.
 napi_value finish_program(napi_env env, napi_callback_info info) {
   const Call call(env, info);
   Pool* const pool = call.pool();
-  const Bank& bank = call.bank();
+  Bank& bank = call.bank();
   const int status = run(bank.control, bank.programs[call.integer(2)], 0, call.integer(3));
-  pool->populator.end_program();
+  pool->populator.end_program(mostly_read(bank));
   if (status != 0) pool->lost = true;
   return call.result(status);
 }

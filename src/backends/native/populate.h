@@ -15,13 +15,15 @@
 
 /// Huge pages are what computing wants. But a virtual machine's host takes free huge pages back, and to get one anew takes it longer
 /// than the same bytes in small pages, of which a system has many that were not taken. So huge pages are tried; where they
-/// come slowly, small ones follow, and are made huge when there is no more to do: one at a time, and a small part of the time only while
-/// others compute, who were half as fast beside a thread that did nothing else (LOG.md).
+/// come slowly, small ones follow, and are made huge when there is no more to do. Beside programs that mostly compute, where the size of
+/// pages hardly shows, that is done a small part of the time only; beside those that mostly read it is done at once: they are slower for
+/// some seconds and faster for good (LOG.md).
 struct Populator {
   static constexpr double slow_seconds = 0.8e-3;  // for a huge page; small ones take about this
   static constexpr int tried = 4;                 // huge pages in a row that must be slow
   static constexpr int64_t rest = 100'000'000;    // nanoseconds without work before small pages are made huge
   static constexpr int share = 16;                // of the time that making pages huge may take while others compute
+  static constexpr int refusals = 8;              // in a row, after which the system does it in its own time
 
   SystemThread thread;
   bool started;
@@ -32,7 +34,9 @@ struct Populator {
   char* small_from;   // where small pages begin, or null
   bool advised;       // from there on pages may be huge again
   int64_t pause;      // nanoseconds to the next page to be made huge
+  int refused;        // pages in a row
   int32_t computing;  // a program runs
+  int32_t reading;    // the last one did few products with what it read
   int32_t programs;   // counts those begun
 
   /// Bytes that will be written soon. What does not go on where others ended is left to whoever touches it, while there is work.
@@ -51,7 +55,10 @@ struct Populator {
     __atomic_store_n(&computing, 1, __ATOMIC_RELAXED);
     count(programs, 1);
   }
-  void end_program() { __atomic_store_n(&computing, 0, __ATOMIC_RELAXED); }
+  void end_program(bool mostly_read) {
+    __atomic_store_n(&computing, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&reading, mostly_read, __ATOMIC_RELAXED);
+  }
 
   void stop() {
     if (!started) return;
@@ -120,15 +127,17 @@ struct Populator {
     }
     const double start = now();
     const int before = __atomic_load_n(&programs, __ATOMIC_RELAXED);
-    // Where the system refuses, it does it in its own time.
-    if (small_from + step_bytes > to || madvise(small_from, step_bytes, MADV_COLLAPSE) != 0) {
+    const bool any = small_from + step_bytes <= to;
+    refused = any && madvise(small_from, step_bytes, MADV_COLLAPSE) == 0 ? 0 : refused + 1;
+    if (!any || refused == refusals) {
       small_from = nullptr;
       advised = false;
+      refused = 0;
       return;
     }
     small_from += step_bytes;
     const bool computed = __atomic_load_n(&computing, __ATOMIC_RELAXED) || __atomic_load_n(&programs, __ATOMIC_RELAXED) != before;
-    pause = computed ? (int64_t)((now() - start) * (share - 1) * 1e9) : 0;
+    pause = computed && !__atomic_load_n(&reading, __ATOMIC_RELAXED) ? (int64_t)((now() - start) * (share - 1) * 1e9) : 0;
   }
 };
 
@@ -137,7 +146,7 @@ struct Populator {
 struct Populator {
   void expect(char*, char*) {}
   void begin_program() {}
-  void end_program() {}
+  void end_program(bool) {}
   void stop() {}
 };
 #endif

@@ -1,5 +1,5 @@
-// Makes small pages huge, once where nothing computes and once beside a program that never ends, and prints which part of the time it took
-// of a processor.
+// Makes small pages huge where nothing runs, and beside programs that never end: one that computes, one that mostly reads. Prints which
+// part of the time it took of a processor.
 #include "populate.h"
 
 #include <stdio.h>
@@ -31,17 +31,20 @@ static size_t huge_bytes() {
   return kilobytes << 10;
 }
 
+enum Beside { nothing, computing, reading };
+
 /// The part of the time that the thread computed until all pages were huge; less than 0 where the system makes none.
-static double share_of(bool computing) {
+static double share_of(Beside what) {
   const size_t bytes = pages * step_bytes;
   char* const base = reserve_range(bytes);
   commit_range(base, bytes);
   madvise(base, bytes, MADV_NOHUGEPAGE);
   memset(base, 1, bytes);
-  static Populator made[2];
-  Populator& p = made[computing];
+  static Populator made[3];
+  Populator& p = made[what];
   p.small_from = base;
-  if (computing) p.begin_program();
+  p.end_program(what == reading);
+  if (what != nothing) p.begin_program();
   p.expect(base, base + bytes);
   while (__atomic_load_n(&p.small_from, __ATOMIC_SEQ_CST) == base) usleep(100); // it rests first
   const double start = seconds(), before = processor_seconds(p.thread);
@@ -54,9 +57,9 @@ static double share_of(bool computing) {
 }
 
 int main() {
-  const double quiet = share_of(false), beside = share_of(true);
-  printf("{\"quiet\": %.6f, \"beside\": %.6f}\n", quiet, beside);
+  const double quiet = share_of(nothing), computed = share_of(computing), read = share_of(reading);
+  printf("{\"quiet\": %.6f, \"computed\": %.6f, \"read\": %.6f}\n", quiet, computed, read);
 }
 #else
-int main() { printf("{\"quiet\": -1, \"beside\": -1}\n"); }
+int main() { printf("{\"quiet\": -1, \"computed\": -1, \"read\": -1}\n"); }
 #endif
