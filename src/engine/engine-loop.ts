@@ -252,7 +252,9 @@ export class EngineLoop {
         waited,
       };
     });
-    const pieces = plan(works, { tokens: this.#pace.tokens, logitRows: this.logitRows, drafts: DRAFTS });
+    const [alone] = this.#running.length === 1 && this.#waiting.length === 0 ? works : [];
+    const most = this.#pace.tokens(alone && alone.remaining + alone.drafts);
+    const pieces = plan(works, { tokens: most, logitRows: this.logitRows, drafts: DRAFTS });
     if (pieces.length === 0) return false;
     for (const running of ready) running.waited++;
 
@@ -277,7 +279,7 @@ export class EngineLoop {
         positions.push(from + i);
         sequences.push(place.sequence);
       }
-      return { running, computed, rows, drafted, decoding: works[index]!.remaining === 1 };
+      return { running, computed, rows, drafted, decoding: from >= task.promptTokens };
     });
 
     this.#computed = parts.map(({ running }) => running.task);

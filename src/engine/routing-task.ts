@@ -33,6 +33,10 @@ export class RoutingTask implements Task {
     this.#sink = sink;
   }
 
+  get promptTokens(): number {
+    return this.tokens.length;
+  }
+
   draft(): readonly number[] {
     return [];
   }

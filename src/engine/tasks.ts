@@ -18,6 +18,8 @@ export interface Task {
   readonly temperature: number;
   /** All tokens known so far; a generation's grow. */
   readonly tokens: readonly number[];
+  /** How many of them were given; those behind were generated. */
+  readonly promptTokens: number;
   /** Under which its tokens are looked for in the cache, and kept. */
   readonly salt: string;
   /** Whose it is. */
@@ -60,7 +62,7 @@ export class GenerationTask implements Task {
   readonly salt: string;
   readonly key: string;
   readonly #options: GenerateOptions;
-  readonly #promptTokens: number;
+  readonly promptTokens: number;
   readonly #maxTokens: number;
   readonly #contextTokens: number;
   readonly #stopTokens: ReadonlySet<number>;
@@ -93,7 +95,7 @@ export class GenerationTask implements Task {
     this.#options = options;
     this.salt = saltKey(options);
     this.key = options.fairnessKey ?? '';
-    this.#promptTokens = prompt.length;
+    this.promptTokens = prompt.length;
     this.#maxTokens = options.maxTokens ?? Infinity;
     this.#contextTokens = contextTokens;
     this.#stopTokens = new Set(options.stopTokens);
@@ -114,7 +116,7 @@ export class GenerationTask implements Task {
   }
 
   get firstRow(): number {
-    return this.#promptTokens - 1;
+    return this.promptTokens - 1;
   }
 
   rowsBetween(from: number, to: number): number {
@@ -167,7 +169,7 @@ export class GenerationTask implements Task {
     this.channel.end({
       reason,
       stats: {
-        promptTokens: this.#promptTokens,
+        promptTokens: this.promptTokens,
         cachedTokens: this.#cachedTokens,
         generatedTokens: this.#generated,
         queueMs: (this.#admittedAt ?? now) - this.#queuedAt,
@@ -212,6 +214,10 @@ export class RowsTask implements Task {
     this.tokens = tokens.slice(0, rows[rows.length - 1]! + 1);
     this.#rows = rows;
     this.#sink = sink;
+  }
+
+  get promptTokens(): number {
+    return this.tokens.length;
   }
 
   get firstRow(): number {

@@ -29,8 +29,8 @@ export interface EngineOptions {
   /** Most tokens in one forward pass; prompts are cut into such pieces. Default 512, and up to 2048 where experts are read from disk. */
   readonly maxBatch?: number;
   /**
-   * About how long a forward pass may take, ms: prompts are cut into pieces by the speed measured so far, for aborts and new requests
-   * are heard between passes. Infinity: pieces of maxBatch tokens. Default 250.
+   * About how long a forward pass may take, ms: prompts are cut into pieces by the speed measured so far, for new requests are heard
+   * between passes. A prompt that nobody waits for gets four times that. Infinity: pieces of maxBatch tokens. Default 250.
    */
   readonly passMs?: number;
   /**
