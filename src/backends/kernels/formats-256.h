@@ -72,7 +72,7 @@ struct SixBitScales {
 
 struct FormatQ4_K : Format {
   static constexpr int parts = 8, bytes = 144, largest = 15, distinct = 8;
-  static constexpr bool minimums = true;
+  static constexpr bool minimums = true, in_order = true;
   static constexpr Fields fields[] = {{2, 2}, {4, 35}};
   using Head = SixBitScales;
   static INLINE Head head(const Rows& rows) { return SixBitScales::of(rows); }

@@ -23,6 +23,7 @@ struct FormatIQ4_NL : Format {
 
 struct FormatIQ4_XS : Format {
   static constexpr int parts = 8, bytes = 136, largest = 255, offset = 128;
+  static constexpr bool in_order = true;
   static constexpr Fields fields[] = {{2, 2}, {4, 33}};
   struct Head {
     f32v unit;
