@@ -193,7 +193,7 @@ void expert_matmul(int format, const void* w, int experts, int out, int in, cons
   for (int row = 0; row < rows; row++) order[end[group(row)]++] = row;
 
   const size_t matrix = matrix_bytes(format, out, in);
-  const Pieces pieces(out, row_bytes(format, in), rows / experts, team.threads);
+  const Pieces pieces(out, row_bytes(format, in), rows, team.threads); // one expert may have them all
   int expert = 0, base = 0; // `base` tickets are spent on the experts before this one
   for (int ticket = claim(team, 1);; ticket = claim(team, 1)) {
     for (; expert <= experts; expert++) {
